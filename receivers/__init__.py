@@ -1,0 +1,1 @@
+"""Receivers: what takes telemetry in."""
