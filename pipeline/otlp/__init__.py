@@ -1,0 +1,9 @@
+"""OTLP on the wire <-> columns: protobuf and JSON, traces, metrics and logs on one path."""
+
+from pipeline.otlp.flatten import Columns
+from pipeline.otlp.json_in import decode_json
+from pipeline.otlp.json_out import encode_json
+from pipeline.otlp.protobuf import decode, encode
+from pipeline.otlp.warm import warm_up
+
+__all__ = ["Columns", "decode", "decode_json", "encode", "encode_json", "warm_up"]

@@ -1,0 +1,93 @@
+"""OTLP protobuf <-> columns; many requests in one call on the way in, one on the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from google.protobuf.message import DecodeError
+
+from pipeline.arrays import Column, Ints, nest, offsets_of
+from pipeline.batch import Batch
+from pipeline.errors import Malformed
+from pipeline.kinds import Signal, required
+from pipeline.otlp import descriptors
+from pipeline.otlp.audit import OneofSetTwice, check_size
+from pipeline.otlp.descriptors import Field
+from pipeline.otlp.flatten import Columns, flatten
+from pipeline.otlp.nest import Shared, nested
+
+_PIECE: Final = required("item", pa.binary())
+
+
+def decode(signal: Signal, bodies: Sequence[bytes]) -> Columns:
+    """Decode protobuf `Export*ServiceRequest`s of one signal into one set of columns.
+
+    Raises Malformed if any of the bodies is (decode them one by one to find out which), TooLarge if together they are
+    over audit.LARGEST_CALL. What google.protobuf refuses is refused; docs/otlp.md has the few exceptions.
+    """
+    check_size(bodies)
+    try:
+        return _decode(signal, bodies)
+    except OneofSetTwice:
+        return _decode(signal, [_in_order(signal, body) for body in bodies])
+
+
+def encode(batch: Batch) -> bytes:
+    """Return the rows of an OTLP batch as one protobuf `Export*ServiceRequest`, in their order.
+
+    Equal neighbours are put together (see `nest`): that, and what docs/otlp.md says is dropped, is all that can differ
+    from the requests that were decoded.
+    """
+    nesting = nested(batch)
+    levels = descriptors.wire(nesting.signal)
+    scopes = _groups(
+        levels.scopes,
+        {
+            "scope": _sent(nesting.scopes, nesting.scope_of_group),
+            "schema_url": nesting.scopes.schema_urls.take(pa.array(nesting.scope_of_group)),
+            levels.records.name: nest(nesting.scope_records, nesting.records, levels.records.column.type.value_field),
+        },
+    )
+    groups = _groups(
+        levels.groups,
+        {
+            "resource": _sent(nesting.resources, nesting.resource_of_group),
+            "schema_url": nesting.resources.schema_urls.take(pa.array(nesting.resource_of_group)),
+            levels.scopes.name: nest(nesting.group_scopes, scopes, levels.scopes.column.type.value_field),
+        },
+    )
+    column = levels.groups.column
+    request = nest(np.array([0, len(groups)]), groups, column.type.value_field)
+    rows = pa.RecordBatch.from_arrays([request], schema=pa.schema([column]))
+    body: bytes = descriptors.handler(levels.request).record_batch_to_array(rows)[0].as_py()
+    return body
+
+
+def _groups(field: Field, columns: dict[str, Column]) -> Column:
+    type_ = field.column.type.value_type
+    return pa.StructArray.from_arrays([columns[child.name] for child in type_], fields=list(type_))
+
+
+def _sent(shared: Shared, rows: Ints) -> Column:
+    """Return for each row the list of its encoded message, empty where it was not sent."""
+    sent = shared.sent[rows]
+    return nest(offsets_of(sent), shared.encoded.take(pa.array(rows[sent])), _PIECE)
+
+
+def _decode(signal: Signal, bodies: Sequence[bytes]) -> Columns:
+    try:
+        requests = descriptors.handler(descriptors.wire(signal).request).list_to_record_batch(list(bodies))
+    except ValueError as error:
+        raise Malformed(f"not an OTLP {signal} request: {error}") from error
+    return flatten(signal, requests.column(0))
+
+
+def _in_order(signal: Signal, body: bytes) -> bytes:
+    """Return the body with every field at most once, as google.protobuf reads it."""
+    try:
+        return descriptors.parse(descriptors.wire(signal).request, body).SerializeToString()
+    except DecodeError as error:
+        raise Malformed(f"not an OTLP {signal} request: {error}") from error
