@@ -24,7 +24,7 @@ from pipeline.kinds import Kind, Signal
 from pipeline.metrics import Metrics
 
 C = TypeVar("C", bound=Config)
-E = TypeVar("E", bound="Extension[Any]")
+E = TypeVar("E")
 
 _TYPE = re.compile(r"[a-zA-Z][0-9a-zA-Z_]{0,62}")
 
@@ -76,7 +76,10 @@ class Host(Protocol):
         """Run a task that the service owns: it is cancelled after `stop`, and its crash becomes an orderly stop."""
 
     def extension(self, type_: type[E]) -> E:
-        """Return the started extension of this class. Raises StartError, naming it, if the config starts none."""
+        """Return the started extension that is an `E`: a class of extensions, or one that is mixed into them.
+
+        Raises StartError, naming it, if the config starts none.
+        """
 
     def signals(self) -> frozenset[Signal]:
         """The signals of the pipelines that name this component."""
@@ -101,6 +104,10 @@ class Component(ABC, Generic[C]):
 
     async def stop(self) -> None:
         """Release everything. Safe before start, safe twice."""
+
+    def guide(self) -> Iterable[tuple[str, str]]:
+        """Yield what a person who just started the program wants to know, as (what, where); asked once it runs."""
+        return ()
 
 
 class Receiver(Component[C]):

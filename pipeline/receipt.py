@@ -98,7 +98,10 @@ class Receipt:
         if not tokens:
             for intake in intakes:
                 intake.close_share()
-        return [Receipt(token, intakes) for token in tokens]
+        shares = [Receipt(token, intakes) for token in tokens]
+        if shares:
+            shares[0].dropped = self.dropped
+        return shares
 
     def _hand_over(self) -> tuple[_Intake, ...]:
         if self._intakes is None:

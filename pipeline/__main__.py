@@ -1,0 +1,5 @@
+"""`python -m pipeline` is the `jobsight` command."""
+
+from pipeline.cli import run
+
+run()

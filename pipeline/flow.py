@@ -1,0 +1,120 @@
+"""One pipeline at work: a bounded inbox, processors called in turn, and the senders at its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from pipeline.batch import Batch
+from pipeline.clock import Clock
+from pipeline.component import Processor
+from pipeline.exporting import Sender
+from pipeline.kinds import Signal
+from pipeline.metrics import Metrics
+from pipeline.queueing import BatchQueue, Limits
+
+INBOX = Limits(items=100_000, nbytes=64 * 1024 * 1024)
+"""What may wait before the first processor; beyond it receivers ask their callers to try again."""
+
+
+class Pipeline:
+    """Runs batches through processors, one at a time, and hands what comes out to every sender of its kind.
+
+    One task owns the processors, so they need no locks. It also wakes them when they asked for it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        signal: Signal,
+        processors: Sequence[Processor[Any]],
+        senders: Sequence[Sender],
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self.name = name
+        self.signal = signal
+        self.inbox = BatchQueue(INBOX)
+        self.processors = processors
+        self._senders = senders
+        self._clock = clock
+        self._log = log
+        labels = ("processor", "otel_signal")
+        self._incoming = metrics.counter("otelcol_processor_incoming_items", "Rows handed to the processor.", *labels)
+        self._outgoing = metrics.counter("otelcol_processor_outgoing_items", "Rows that the processor let on.", *labels)
+        self._dropped = metrics.counter(
+            "jobsight_pipeline_dropped_items", "Rows dropped on purpose.", "pipeline", "kind", "reason"
+        )
+
+    async def run(self) -> None:
+        """Work until the inbox is closed and empty, then drain the processors in order."""
+        while True:
+            batch, ended = await self._next()
+            if ended:
+                break
+            if batch is not None:
+                await self._deliver(self._through(0, (batch,)))
+                self.inbox.release(batch)
+            await self._deliver(self._due())
+        for position, processor in enumerate(self.processors):
+            await self._deliver(self._through(position + 1, self._counted(processor, processor.drain())))
+
+    async def _next(self) -> tuple[Batch | None, bool]:
+        """Return the next batch, or None when a processor is due, and whether the inbox has ended."""
+        wakes = [wake for processor in self.processors if (wake := processor.wake_at()) is not None]
+        if not wakes:
+            batch = await self.inbox.get()
+            return batch, batch is None
+        get = asyncio.ensure_future(self.inbox.get())
+        timer = asyncio.ensure_future(self._clock.sleep_until(min(wakes)))
+        try:
+            await asyncio.wait({get, timer}, return_when=asyncio.FIRST_COMPLETED)
+            return (get.result(), get.result() is None) if get.done() else (None, False)
+        finally:
+            get.cancel()
+            timer.cancel()
+
+    def _due(self) -> Iterator[Batch]:
+        for position, processor in enumerate(self.processors):
+            now = self._clock.now()
+            wake = processor.wake_at()
+            if wake is not None and wake <= now:
+                yield from self._through(position + 1, self._counted(processor, processor.tick(now)))
+
+    def _through(self, position: int, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield what comes out of the processors from `position` on, batch by batch, in order."""
+        if position == len(self.processors):
+            yield from batches
+            return
+        processor = self.processors[position]
+        for batch in batches:
+            if batch.kind not in processor.handles:
+                yield from self._through(position + 1, (batch,))
+                continue
+            self._incoming.labels(str(processor.ident), self.signal).inc(batch.rows)
+            yield from self._through(position + 1, self._counted(processor, processor.process(batch)))
+
+    def _counted(self, processor: Processor[Any], batches: Iterable[Batch]) -> Iterator[Batch]:
+        outgoing = self._outgoing.labels(str(processor.ident), self.signal)
+        for batch in batches:
+            outgoing.inc(batch.rows)
+            yield batch
+
+    async def _deliver(self, batches: Iterable[Batch]) -> None:
+        for batch in batches:
+            senders = [sender for sender in self._senders if sender.handles(batch.kind)]
+            if batch.rows and not senders:
+                batch.receipt.drop(batch.rows, "no_exporter")
+            for reason, rows in batch.receipt.dropped.items():
+                self._dropped.labels(self.name, batch.kind, reason).inc(rows)
+            batch.receipt.dropped.clear()
+            if not batch.rows or not senders:
+                batch.receipt.settle()
+                continue
+            for sender, copy in zip(senders, batch.copies(len(senders)), strict=True):
+                await sender.put(copy)

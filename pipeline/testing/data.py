@@ -1,0 +1,93 @@
+"""Small batches of every kind, made from a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any
+
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
+
+from pipeline import otlp
+from pipeline.batch import Batch
+from pipeline.kinds import Kind, Signal
+from pipeline.receipt import Receipt
+
+EPOCH_NS = 1_795_300_000_000_000_000
+
+
+def _attributes(**values: str | int) -> list[KeyValue]:
+    return [
+        KeyValue(key=key, value=AnyValue(string_value=value) if isinstance(value, str) else AnyValue(int_value=value))
+        for key, value in values.items()
+    ]
+
+
+def spans_batch(rows: int = 3, *, seed: int = 0, receipt: Receipt | None = None) -> Batch:
+    """Return spans of one resource and scope; every tenth has an error status and an exception event."""
+    random = Random(seed)  # noqa: S311 - test data
+    request = ExportTraceServiceRequest()
+    group = request.resource_spans.add()
+    group.resource.attributes.extend(_attributes(**{"service.name": f"shop-{seed}"}))
+    scope = group.scope_spans.add()
+    scope.scope.name = "testing"
+    for row in range(rows):
+        start = EPOCH_NS + row * 1_000_000
+        span = scope.spans.add(
+            trace_id=random.randbytes(16),
+            span_id=random.randbytes(8),
+            name=f"job {row % 3}",
+            kind="SPAN_KIND_CONSUMER",
+            start_time_unix_nano=start,
+            end_time_unix_nano=start + 500_000,
+            attributes=_attributes(row=row, queue="mail"),
+        )
+        if row % 10 == 9:
+            span.status.code = Status.STATUS_CODE_ERROR
+            span.events.add(name="exception", attributes=_attributes(**{"exception.type": "ValueError"}))
+    return _decoded(Signal.TRACES, request.SerializeToString(), receipt, f"spans-{seed}")
+
+
+def points_batch(rows: int = 3, *, seed: int = 0, receipt: Receipt | None = None) -> Batch:
+    """Return the points of one gauge."""
+    request = ExportMetricsServiceRequest()
+    group = request.resource_metrics.add()
+    group.resource.attributes.extend(_attributes(**{"service.name": f"shop-{seed}"}))
+    metric = group.scope_metrics.add().metrics.add(name="queue.size", unit="{job}")
+    for row in range(rows):
+        metric.gauge.data_points.add(time_unix_nano=EPOCH_NS + row, as_int=row, attributes=_attributes(queue="mail"))
+    return _decoded(Signal.METRICS, request.SerializeToString(), receipt, f"points-{seed}")
+
+
+def logs_batch(rows: int = 3, *, seed: int = 0, receipt: Receipt | None = None) -> Batch:
+    """Return log records of one resource."""
+    request = ExportLogsServiceRequest()
+    group = request.resource_logs.add()
+    group.resource.attributes.extend(_attributes(**{"service.name": f"shop-{seed}"}))
+    scope = group.scope_logs.add()
+    for row in range(rows):
+        record = scope.log_records.add(
+            time_unix_nano=EPOCH_NS + row, severity_number=9, attributes=_attributes(row=row)
+        )
+        record.body.string_value = f"line {row}"
+    return _decoded(Signal.LOGS, request.SerializeToString(), receipt, f"logs-{seed}")
+
+
+def _decoded(signal: Signal, body: bytes, receipt: Receipt | None, token: str) -> Batch:
+    return otlp.decode(signal, [body]).batch(receipt or Receipt.issue(token))
+
+
+_SAMPLES: Mapping[Kind, Callable[..., Batch]] = {
+    Kind.SPANS: spans_batch,
+    Kind.METRICS: points_batch,
+    Kind.LOGS: logs_batch,
+}
+
+
+def sample_batch(kind: Kind, rows: int = 3, **how: Any) -> Batch:
+    """Return a batch of any kind; `how` as for the kind's own function."""
+    return _SAMPLES[kind](rows, **how)

@@ -1,0 +1,45 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import structlog
+from hypothesis import settings
+
+from pipeline.testing import FakeClock, FakeHost
+
+# Arrow's first kernel call of a process takes a quarter of a second, which is no fault of an example.
+settings.register_profile("jobsight", deadline=None)
+settings.load_profile("jobsight")
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def host(clock: FakeClock) -> AsyncIterator[FakeHost]:
+    """A host on the fake clock; its tasks are ended with the test."""
+    host = FakeHost(clock=clock)
+    yield host
+    await host.close()
+
+
+@pytest.fixture
+def log_events() -> Iterator[list[structlog.typing.EventDict]]:
+    """What was logged during the test."""
+    with structlog.testing.capture_logs() as events:
+        yield events
+
+
+@pytest.fixture(autouse=True)
+async def _no_task_left() -> AsyncIterator[None]:
+    """Every test ends without running tasks."""
+    before = asyncio.all_tasks()
+    yield
+    left = {task for task in asyncio.all_tasks() - before if not task.done() and task is not asyncio.current_task()}
+    assert not left, f"tasks left over: {[task.get_name() for task in left]}"
