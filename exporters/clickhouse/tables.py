@@ -1,0 +1,104 @@
+"""The tables that the exporter writes: for each kind of batch, what is created and how its columns are made.
+
+A table for a new kind of batch is one entry in `TABLES`, a module with its columns, and a file in `sql/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import pyarrow as pa
+
+from exporters.clickhouse import logs, metrics, spans
+from pipeline import SHAPES, Batch, Kind, Receipt
+from pipeline.kinds import MetricType
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A file of `sql/` that makes `<table><suffix>`; a view writes to `<table><target>`."""
+
+    file: str
+    suffix: str = ""
+    ttl_column: str = ""
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table. Its name is configured; `key` is what the rest of the exporter calls it."""
+
+    key: str
+    kind: Kind
+    templates: tuple[Template, ...]
+    columns: Callable[[Batch], pa.Table]
+    """Makes ClickHouse's columns of a batch whose rows all belong to this table."""
+
+    time_column: str
+    """The column that the table is partitioned by, by day."""
+
+    optional: frozenset[str] = frozenset()
+    """Columns that older tables lack; without them the others are written."""
+
+    def no_rows(self) -> pa.Table:
+        """Return the columns of a batch without rows."""
+        shape = SHAPES[self.kind]
+        sides = {name: schema.empty_table() for name, schema in shape.sides.items()}
+        return self.columns(Batch(self.kind, shape.schema.empty_table(), Receipt.issue(""), sides))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The rows of a batch that go to one table: which they are (None is all), and ClickHouse's columns of them."""
+
+    table: Table
+    rows: pa.BooleanArray | None
+    columns: pa.Table
+
+
+TRACES: Final = Table(
+    "traces",
+    Kind.SPANS,
+    (
+        Template("traces.sql", ttl_column="toDateTime(Timestamp)"),
+        Template("traces_trace_id_ts.sql", suffix="_trace_id_ts", ttl_column="toDateTime(Start)"),
+        Template("traces_trace_id_ts_mv.sql", suffix="_trace_id_ts_mv", target="_trace_id_ts"),
+    ),
+    spans.columns,
+    time_column="Timestamp",
+)
+
+LOGS: Final = Table(
+    "logs",
+    Kind.LOGS,
+    (Template("logs.sql", ttl_column="TimestampTime"),),
+    logs.columns,
+    time_column="Timestamp",
+    optional=frozenset({"EventName"}),
+)
+
+METRICS: Final = {
+    type_: Table(
+        str(type_),
+        Kind.METRICS,
+        (Template(f"{type_}.sql", ttl_column="toDateTime(TimeUnix)"),),
+        partial(metrics.columns, type_=type_),
+        time_column="TimeUnix",
+    )
+    for type_ in MetricType
+}
+
+TABLES: Final = (TRACES, LOGS, *METRICS.values())
+
+_WHOLE: Final = {table.kind: table for table in TABLES if table.kind is not Kind.METRICS}
+
+
+def parts(batch: Batch) -> list[Part]:
+    """Return what goes to which table. Raises Rejected for rows that belong to none."""
+    if batch.kind is not Kind.METRICS:
+        table = _WHOLE[batch.kind]
+        return [Part(table, None, table.columns(batch))]
+    return [Part(METRICS[type_], rows, METRICS[type_].columns(points)) for type_, rows, points in metrics.divide(batch)]

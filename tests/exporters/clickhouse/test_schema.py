@@ -1,0 +1,340 @@
+"""The tables: the Collector's, column by column, on a real engine, and the parts that depend on the config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from exporters.clickhouse.config import ClickHouseConfig
+from exporters.clickhouse.schema import Schema, forgets_tokens, identifier, insertable, literal, ttl_clause
+from exporters.clickhouse.tables import LOGS, METRICS, TABLES, TRACES, Table
+from pipeline.kinds import MetricType
+from tests.exporters.clickhouse.servers import Store
+
+LC = "LowCardinality(String)"
+MAP = "Map(LowCardinality(String), String)"
+Z = "CODEC(ZSTD(1))"
+DZ = "CODEC(Delta(8), ZSTD(1))"
+TIME = "DateTime64(9)"
+
+SPAN_COLUMNS = [
+    ("Timestamp", TIME, DZ),
+    ("TraceId", "String", Z),
+    ("SpanId", "String", Z),
+    ("ParentSpanId", "String", Z),
+    ("TraceState", "String", Z),
+    ("SpanName", LC, Z),
+    ("SpanKind", LC, Z),
+    ("ServiceName", LC, Z),
+    ("ResourceAttributes", MAP, Z),
+    ("ScopeName", "String", Z),
+    ("ScopeVersion", "String", Z),
+    ("SpanAttributes", MAP, Z),
+    ("Duration", "UInt64", Z),
+    ("StatusCode", LC, Z),
+    ("StatusMessage", "String", Z),
+    ("Events.Timestamp", f"Array({TIME})", Z),
+    ("Events.Name", f"Array({LC})", Z),
+    ("Events.Attributes", f"Array({MAP})", Z),
+    ("Links.TraceId", "Array(String)", Z),
+    ("Links.SpanId", "Array(String)", Z),
+    ("Links.TraceState", "Array(String)", Z),
+    ("Links.Attributes", f"Array({MAP})", Z),
+]
+TRACE_ID_COLUMNS = [
+    ("TraceId", "String", Z),
+    ("Start", "DateTime", "CODEC(Delta(4), ZSTD(1))"),
+    ("End", "DateTime", "CODEC(Delta(4), ZSTD(1))"),
+]
+LOG_COLUMNS = [
+    ("Timestamp", TIME, DZ),
+    ("TimestampTime", "DateTime", ""),
+    ("TraceId", "String", Z),
+    ("SpanId", "String", Z),
+    ("TraceFlags", "UInt8", ""),
+    ("SeverityText", LC, Z),
+    ("SeverityNumber", "UInt8", ""),
+    ("ServiceName", LC, Z),
+    ("Body", "String", Z),
+    ("ResourceSchemaUrl", LC, Z),
+    ("ResourceAttributes", MAP, Z),
+    ("ScopeSchemaUrl", LC, Z),
+    ("ScopeName", "String", Z),
+    ("ScopeVersion", LC, Z),
+    ("ScopeAttributes", MAP, Z),
+    ("LogAttributes", MAP, Z),
+    ("EventName", "String", Z),
+]
+POINT_COLUMNS = [
+    ("ResourceAttributes", MAP, Z),
+    ("ResourceSchemaUrl", "String", Z),
+    ("ScopeName", "String", Z),
+    ("ScopeVersion", "String", Z),
+    ("ScopeAttributes", MAP, Z),
+    ("ScopeDroppedAttrCount", "UInt32", Z),
+    ("ScopeSchemaUrl", "String", Z),
+    ("ServiceName", LC, Z),
+    ("MetricName", "String", Z),
+    ("MetricDescription", "String", Z),
+    ("MetricUnit", "String", Z),
+    ("Attributes", MAP, Z),
+    ("StartTimeUnix", TIME, DZ),
+    ("TimeUnix", TIME, DZ),
+]
+EXEMPLARS = [
+    ("Exemplars.FilteredAttributes", f"Array({MAP})", Z),
+    ("Exemplars.TimeUnix", f"Array({TIME})", Z),
+    ("Exemplars.Value", "Array(Float64)", Z),
+    ("Exemplars.SpanId", "Array(String)", Z),
+    ("Exemplars.TraceId", "Array(String)", Z),
+]
+FLAGS = [("Flags", "UInt32", Z)]
+TOTALS = [("Count", "UInt64", DZ), ("Sum", "Float64", Z)]
+EXTREMES = [("Min", "Float64", Z), ("Max", "Float64", Z)]
+TEMPORALITY = [("AggregationTemporality", "Int32", Z)]
+NUMBER = [("Value", "Float64", Z), *FLAGS, *EXEMPLARS]
+OF_TYPE = {
+    MetricType.GAUGE: NUMBER,
+    MetricType.SUM: [*NUMBER, *TEMPORALITY, ("IsMonotonic", "Bool", "CODEC(Delta(1), ZSTD(1))")],
+    MetricType.HISTOGRAM: [
+        *TOTALS,
+        ("BucketCounts", "Array(UInt64)", Z),
+        ("ExplicitBounds", "Array(Float64)", Z),
+        *EXEMPLARS,
+        *FLAGS,
+        *EXTREMES,
+        *TEMPORALITY,
+    ],
+    MetricType.EXPONENTIAL_HISTOGRAM: [
+        *TOTALS,
+        ("Scale", "Int32", Z),
+        ("ZeroCount", "UInt64", Z),
+        ("PositiveOffset", "Int32", Z),
+        ("PositiveBucketCounts", "Array(UInt64)", Z),
+        ("NegativeOffset", "Int32", Z),
+        ("NegativeBucketCounts", "Array(UInt64)", Z),
+        *EXEMPLARS,
+        *FLAGS,
+        *EXTREMES,
+        *TEMPORALITY,
+    ],
+    MetricType.SUMMARY: [
+        *TOTALS,
+        ("ValueAtQuantiles.Quantile", "Array(Float64)", Z),
+        ("ValueAtQuantiles.Value", "Array(Float64)", Z),
+        *FLAGS,
+    ],
+}
+
+
+def pair(name: str, column: str) -> list[tuple[str, str, str, int]]:
+    return [
+        (f"idx_{name}_key", f"mapKeys({column})", "bloom_filter(0.01)", 1),
+        (f"idx_{name}_value", f"mapValues({column})", "bloom_filter(0.01)", 1),
+    ]
+
+
+POINT_INDEXES = [*pair("res_attr", "ResourceAttributes"), *pair("scope_attr", "ScopeAttributes")]
+POINT_INDEXES += pair("attr", "Attributes")
+
+POINT_KEY = "ServiceName, MetricName, Attributes, toUnixTimestamp64Nano(TimeUnix)"
+
+EXPECTED: list[tuple[Table, str, list[tuple[str, str, str]], list[tuple[str, str, str, int]], tuple[str, str, str]]] = [
+    (
+        TRACES,
+        "",
+        SPAN_COLUMNS,
+        [
+            ("idx_trace_id", "TraceId", "bloom_filter(0.001)", 1),
+            *pair("res_attr", "ResourceAttributes"),
+            *pair("span_attr", "SpanAttributes"),
+            ("idx_duration", "Duration", "minmax", 1),
+        ],
+        ("toDate(Timestamp)", "ServiceName, SpanName, toDateTime(Timestamp)", "toDateTime(Timestamp)"),
+    ),
+    (
+        TRACES,
+        "_trace_id_ts",
+        TRACE_ID_COLUMNS,
+        [("idx_trace_id", "TraceId", "bloom_filter(0.01)", 1)],
+        ("toDate(Start)", "TraceId, Start", "toDateTime(Start)"),
+    ),
+    (
+        LOGS,
+        "",
+        LOG_COLUMNS,
+        [
+            ("idx_trace_id", "TraceId", "bloom_filter(0.001)", 1),
+            *pair("res_attr", "ResourceAttributes"),
+            *pair("scope_attr", "ScopeAttributes"),
+            *pair("log_attr", "LogAttributes"),
+            ("idx_body", "Body", "tokenbf_v1(32768, 3, 0)", 8),
+        ],
+        ("toDate(TimestampTime)", "ServiceName, TimestampTime, Timestamp", "TimestampTime"),
+    ),
+    *(
+        (
+            METRICS[type_],
+            "",
+            [*POINT_COLUMNS, *columns],
+            POINT_INDEXES,
+            ("toDate(TimeUnix)", POINT_KEY, "toDateTime(TimeUnix)"),
+        )
+        for type_, columns in OF_TYPE.items()
+    ),
+]
+
+
+@pytest.fixture(scope="session")
+def made(store: Store) -> tuple[Schema, dict[str, str]]:
+    """All tables, in a database of their own, with a TTL of three hours."""
+    config = ClickHouseConfig.model_validate({"endpoint": "embedded", "database": "golden", "ttl": "3h"})
+    schema = Schema(config, config.database)
+    names = config.table_names()
+    store.run(schema.create_database() or "")
+    for table in TABLES:
+        for statement in (*schema.create(table, names[table.key]), *schema.create(table, names[table.key])):
+            store.run(statement)
+    return schema, names
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("table", "suffix", "columns", "indexes", "clauses"),
+    EXPECTED,
+    ids=[f"{table.key}{suffix}" for table, suffix, *_ in EXPECTED],
+)
+def test_a_table_is_the_collectors(
+    table: Table,
+    suffix: str,
+    columns: list[tuple[str, str, str]],
+    indexes: list[tuple[str, str, str, int]],
+    clauses: tuple[str, str, str],
+    store: Store,
+    made: tuple[Schema, dict[str, str]],
+) -> None:
+    """Scenario: a table is made, twice, on a real engine.
+
+    Guarantees: columns, types, codecs, indexes, partition, sorting, TTL and settings are those of the Collector's
+    exporter; the token window is ours.
+    """
+    name = made[1][table.key] + suffix
+    where = f"database = 'golden' AND table = '{name}'"
+
+    found = store.rows(f"SELECT name, type, compression_codec FROM system.columns WHERE {where} ORDER BY position")
+    found_indexes = store.rows(
+        f"SELECT name, expr, type_full, granularity FROM system.data_skipping_indices WHERE {where}"
+    )
+    (of_table,) = store.rows(
+        "SELECT engine, partition_key, sorting_key, engine_full FROM system.tables "
+        f"WHERE database = 'golden' AND name = '{name}'"
+    )
+
+    assert sorted(tuple(row.values()) for row in found) == sorted(columns)
+    assert sorted(tuple(row.values()) for row in found_indexes) == sorted(indexes)
+    partition, order, time = clauses
+    assert (of_table["engine"], of_table["partition_key"], of_table["sorting_key"]) == ("MergeTree", partition, order)
+    assert f"TTL {time} + toIntervalHour(3)" in of_table["engine_full"]
+    assert of_table["engine_full"].endswith(
+        "SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1, non_replicated_deduplication_window = 1000"
+    )
+
+
+@pytest.mark.integration
+def test_primary_key_and_default_of_logs(store: Store, made: tuple[Schema, dict[str, str]]) -> None:
+    """Scenario: the log table. Guarantees: its shorter primary key, and the second that is worked out."""
+    (row,) = store.rows("SELECT primary_key FROM system.tables WHERE database = 'golden' AND name = 'otel_logs'")
+    (column,) = store.rows(
+        "SELECT default_kind, default_expression FROM system.columns "
+        "WHERE database = 'golden' AND table = 'otel_logs' AND name = 'TimestampTime'"
+    )
+
+    assert row["primary_key"] == "ServiceName, TimestampTime"
+    assert tuple(column.values()) == ("DEFAULT", "toDateTime(Timestamp)")
+
+
+@pytest.mark.integration
+def test_every_column_that_is_written_is_there(store: Store, made: tuple[Schema, dict[str, str]]) -> None:
+    """Scenario: our columns beside the tables'. Guarantees: all are written but those with a default."""
+    schema, names = made
+
+    for table in TABLES:
+        there = insertable(store.run(schema.describe(names[table.key])))
+        assert there - set(table.no_rows().column_names) == ({"TimestampTime"} if table is LOGS else set())
+        assert set(table.no_rows().column_names) <= there
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0, ""),
+        (1, "TTL t + toIntervalSecond(1)"),
+        (90, "TTL t + toIntervalSecond(90)"),
+        (120, "TTL t + toIntervalMinute(2)"),
+        (5400, "TTL t + toIntervalMinute(90)"),
+        (7200, "TTL t + toIntervalHour(2)"),
+        (72 * 3600, "TTL t + toIntervalDay(3)"),
+    ],
+)
+def test_ttl_in_the_largest_unit(seconds: int, expected: str) -> None:
+    """Scenario: durations. Guarantees: the clause that the Collector would write."""
+    assert ttl_clause("t", seconds) == expected
+
+
+def schema(**keys: Any) -> Schema:
+    config = ClickHouseConfig.model_validate({"endpoint": "http://db", **keys})
+    return Schema(config, config.database)
+
+
+def test_clusters_and_engines() -> None:
+    """Scenario: a replicated cluster.
+
+    Guarantees: ON CLUSTER in every CREATE, the engine with its parameters in every table, Replicated's own window.
+    """
+    chosen = schema(
+        database="otel",
+        cluster_name="{cluster}",
+        table_engine={"name": "ReplicatedMergeTree", "params": "'/tables/{shard}/{table}', '{replica}'"},
+    )
+
+    statements = [chosen.create_database() or "", *(text for table in TABLES for text in chosen.create(table, "x"))]
+
+    assert statements[0] == "CREATE DATABASE IF NOT EXISTS `otel` ON CLUSTER '{cluster}'"
+    assert all("ON CLUSTER '{cluster}'" in text for text in statements)
+    tables = [text for text in statements if text.startswith("CREATE TABLE")]
+    assert len(tables) == 8
+    assert all("ENGINE = ReplicatedMergeTree('/tables/{shard}/{table}', '{replica}')" in text for text in tables)
+    assert all("replicated_deduplication_window_seconds = 604800" in text for text in tables)
+    assert not any("non_replicated" in text for text in tables)
+
+
+def test_engine_parameters_without_name_are_ignored() -> None:
+    """Scenario: `params` alone. Guarantees: MergeTree(), as in the Collector."""
+    chosen = schema(table_engine={"params": "1"})
+
+    assert all("ENGINE = MergeTree()" in text for text in chosen.create(LOGS, "x"))
+    assert chosen.create_database() is None
+
+
+def test_names_cannot_break_out() -> None:
+    """Scenario: names with quotes and backslashes. Guarantees: they stay names."""
+    assert identifier("a`; DROP TABLE b; --\\") == "`a\\`; DROP TABLE b; --\\\\`"
+    assert literal("o'neil\\") == "'o\\'neil\\\\'"
+
+
+@pytest.mark.parametrize(
+    ("engine", "expected"),
+    [
+        ("MergeTree PARTITION BY toDate(Timestamp) SETTINGS index_granularity = 8192", True),
+        ("ReplacingMergeTree(Version) ORDER BY a", True),
+        ("MergeTree ORDER BY a SETTINGS non_replicated_deduplication_window = 1000", False),
+        ("ReplicatedMergeTree('/x', 'r') ORDER BY a", False),
+        ("SharedMergeTree ORDER BY a", False),
+        ("Distributed('c', 'd', 't')", False),
+        ("", False),
+    ],
+)
+def test_tables_without_memory_for_tokens(engine: str, expected: bool) -> None:
+    """Scenario: engine clauses of tables that others made. Guarantees: only those that would double rows."""
+    assert forgets_tokens(engine) is expected
