@@ -26,6 +26,8 @@ from pipeline.telemetry import MetricsEndpoint, watch_event_loop
 
 T = TypeVar("T")
 OVERDUE_REPORT_SECONDS = 5.0
+GC_THRESHOLD = 20_000
+"""New objects between two collections of the youngest: Python's 700 is every few requests."""
 
 
 class Service:
@@ -101,6 +103,7 @@ class Service:
         # What lives from here to the end need not be looked at by every collection of garbage.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(GC_THRESHOLD)
         for extension in self.extensions.values():
             await extension.ready()
 

@@ -152,7 +152,8 @@ def query(port: int, sql: str) -> str:
         with urllib.request.urlopen(request, timeout=20) as answer:
             return str(answer.read().decode())
     except urllib.error.HTTPError as error:
-        return error.read().decode()
+        with error:
+            return str(error.read().decode())
     except OSError as error:
         return f"no answer: {error}"
 

@@ -1,0 +1,96 @@
+"""`make bench`: every figure of the README, as Markdown. Takes about five minutes on two cores."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from benchmarks import stages
+from benchmarks.end_to_end import Result, Run, measure
+
+RUNS = (
+    Run("spans", 512, 2400),
+    Run("spans", 10, 24_000, in_flight=128),
+    Run("spans", 10, 24_000, in_flight=128, protocol="http"),
+    Run("points", 1000, 1000),
+    Run("logs", 500, 1200),
+)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---", *("---:" for _ in head[1:])], *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def machine() -> str:
+    model = next(
+        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+         if line.startswith("model name")), platform.machine(),
+    )  # fmt: skip
+    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("pyarrow", "ptars", "grpcio", "chdb-core"))
+    return (
+        f"{os.cpu_count()} cores ({model}), {gib:.0f} GiB, {platform.system()} {platform.release()}, "
+        f"Python {platform.python_version()}, {libraries}"
+    )
+
+
+def stage_table() -> str:
+    measured = stages.rows()
+    head = ["us of processor time a row", *next(iter(measured))[1], "sum"]
+    return table(
+        head,
+        [[name, *(f"{us:.2f}" for us in costs.values()), f"{sum(costs.values()):.1f}"] for name, costs in measured],
+    )
+
+
+def result_row(result: Result, number: int) -> list[str]:
+    run = result.run
+    return [
+        f"{run.rows} {run.what} a request, {'gRPC' if run.protocol == 'grpc' else 'HTTP'}, run {number}",
+        f"{result.rows_per_second:,.0f}",
+        f"{result.collector_us:.1f}",
+        f"{result.store_us:.1f}",
+        f"{result.load_us:.1f}",
+        f"{result.requests_per_decode:.1f}",
+        f"{result.collector_mib:.0f} / {result.store_mib:.0f}",
+        result.lag,
+        f"{run.total - result.stored:,}",
+    ]
+
+
+def end_to_end() -> Iterator[Result]:
+    for run in RUNS:
+        for _ in range(2):
+            yield measure(run)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", choices=["stages", "end-to-end"])
+    args = parser.parse_args()
+    print(f"Machine: {machine()}\n", flush=True)
+    if args.only != "end-to-end":
+        print(stage_table(), flush=True)
+    if args.only == "stages":
+        return
+    head = ["end to end, everything on this machine", "rows/s", "collector us/row", "store us/row", "load us/row",
+            "requests a decode", "MiB collector / store", "event loop on time", "rows lost"]  # fmt: skip
+    rows = []
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("end to end", total=2 * len(RUNS))
+        for number, result in enumerate(end_to_end()):
+            rows.append(result_row(result, number % 2 + 1))
+            progress.advance(task)
+    print(table(head, rows))
+
+
+if __name__ == "__main__":
+    main()

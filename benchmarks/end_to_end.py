@@ -1,0 +1,110 @@
+"""The real program under load: gRPC from a second process, the embedded ClickHouse, everything on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pipeline.testing.program import Ports, Program, eventually
+
+TICK = os.sysconf("SC_CLK_TCK")
+TABLES = {"spans": "otel_traces", "points": "otel_metrics_gauge", "logs": "otel_logs"}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What is sent: `requests` requests of `rows` rows each, `in_flight` at a time."""
+
+    what: str
+    rows: int
+    requests: int
+    protocol: Literal["grpc", "http"] = "grpc"
+    in_flight: int = 32
+
+    @property
+    def total(self) -> int:
+        return self.rows * self.requests
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    run: Run
+    rows_per_second: float
+    collector_us: float
+    store_us: float
+    load_us: float
+    collector_mib: float
+    store_mib: float
+    refused: int
+    stored: int
+    lag: str
+    requests_per_decode: float
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICK
+
+
+def resident_mib(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def measure(run: Run) -> Result:
+    """Run the program, send everything, wait until every row is in the table."""
+    with tempfile.TemporaryDirectory(prefix="jobsight-bench-") as folder:
+        program = Program(Path(folder) / "clickhouse", Ports()).started()
+        port = program.ports.grpc if run.protocol == "grpc" else program.ports.http
+        load = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.load", "--endpoint", f"127.0.0.1:{port}", "--protocol", run.protocol,
+             "--what", run.what, "--rows", str(run.rows), "--requests", str(run.requests),
+             "--in-flight", str(run.in_flight)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert load.stdin is not None
+        assert load.stdout is not None
+        try:
+            assert load.stdout.readline() == "ready\n"
+            collector, store = program.process.pid, program.store_pid()
+            before = cpu_seconds(collector), cpu_seconds(store)
+            began = time.perf_counter()
+            load.stdin.write("go\n")
+            load.stdin.flush()
+            sent = json.loads(load.stdout.readline())
+            table = TABLES[run.what]
+            eventually(lambda: program.count(table) >= run.total, within=120, what=f"{run.total} rows")
+            seconds = time.perf_counter() - began
+            after = cpu_seconds(collector), cpu_seconds(store)
+            decodes = program.metric("jobsight_receiver_otlp_joint_decode_requests_count")
+            return Result(
+                run,
+                rows_per_second=run.total / seconds,
+                collector_us=(after[0] - before[0]) / run.total * 1e6,
+                store_us=(after[1] - before[1]) / run.total * 1e6,
+                load_us=sent["cpu_seconds"] / run.total * 1e6,
+                collector_mib=resident_mib(collector),
+                store_mib=resident_mib(store),
+                refused=sent["refused"],
+                stored=program.count(table),
+                lag=worst_lag(program),
+                requests_per_decode=run.requests / decodes if decodes else 0.0,
+            )
+        finally:
+            load.kill()
+            load.wait()
+            program.stop()
+
+
+def worst_lag(program: Program) -> str:
+    """Return the bound below which the event loop was always on time, of the histogram's buckets."""
+    buckets = program.samples("jobsight_event_loop_lag_seconds_bucket")
+    total = max(buckets.values(), default=0.0)
+    bounds = [(float(labels.split('le="')[1].split('"')[0]), count) for labels, count in buckets.items()]
+    return f"<= {min(bound for bound, count in bounds if count == total) * 1000:g} ms" if total else "?"

@@ -1,0 +1,118 @@
+"""A load generator: pre-serialised OTLP requests over gRPC or HTTP, so that it takes little of the machine.
+
+Run as a process: builds its requests, says `ready`, waits for a line on stdin, sends, prints one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+import aiohttp
+import grpc
+
+from benchmarks.payloads import make_logs, make_points, make_spans
+
+
+class Way(NamedTuple):
+    """Where the requests of a signal go, and what makes them."""
+
+    method: str
+    path: str
+    make: Callable[[int, int], list[bytes]]
+
+
+SIGNALS = {
+    "spans": Way("/opentelemetry.proto.collector.trace.v1.TraceService/Export", "/v1/traces", make_spans),
+    "points": Way("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", "/v1/metrics", make_points),
+    "logs": Way("/opentelemetry.proto.collector.logs.v1.LogsService/Export", "/v1/logs", make_logs),
+}
+DISTINCT_ROWS = 60_000
+"""How many rows are made; they are sent again and again."""
+
+
+Post = Callable[[bytes], Awaitable[bool]]
+
+
+@asynccontextmanager
+async def grpc_post(endpoint: str, method: str) -> AsyncIterator[Post]:
+    """Send over gRPC; false where the receiver asks to try again."""
+    options = [("grpc.max_send_message_length", -1)]
+    async with grpc.aio.insecure_channel(endpoint, options=options) as channel:
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
+
+        async def post(body: bytes) -> bool:
+            try:
+                await call(body)
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED):
+                    raise
+                return False
+            return True
+
+        yield post
+
+
+@asynccontextmanager
+async def http_post(endpoint: str, path: str) -> AsyncIterator[Post]:
+    """Send over HTTP; false where the receiver asks to try again."""
+    headers = {"Content-Type": "application/x-protobuf"}
+    async with aiohttp.ClientSession(f"http://{endpoint}", connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def post(body: bytes) -> bool:
+            async with session.post(path, data=body, headers=headers) as answer:
+                if answer.status in (429, 503):
+                    return False
+                answer.raise_for_status()
+                return True
+
+        yield post
+
+
+async def send(post: Post, bodies: list[bytes], requests: int, in_flight: int) -> dict[str, float]:
+    """Send `requests` bodies in turn, `in_flight` at a time; a refused one is sent again after a pause."""
+    refused = 0
+    numbers = iter(range(requests))
+
+    async def sender() -> None:
+        nonlocal refused
+        for number in numbers:
+            while not await post(bodies[number % len(bodies)]):
+                refused += 1
+                await asyncio.sleep(0.2)
+
+    began, cpu = time.perf_counter(), time.process_time()
+    await asyncio.gather(*(sender() for _ in range(in_flight)))
+    return {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu, "refused": refused}
+
+
+async def run(args: argparse.Namespace, bodies: list[bytes]) -> dict[str, float]:
+    way = SIGNALS[args.what]
+    door = grpc_post(args.endpoint, way.method) if args.protocol == "grpc" else http_post(args.endpoint, way.path)
+    async with door as post:
+        return await send(post, bodies, args.requests, args.in_flight)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--endpoint", required=True)
+    parser.add_argument("--protocol", choices=["grpc", "http"], default="grpc")
+    parser.add_argument("--what", choices=SIGNALS, default="spans")
+    parser.add_argument("--rows", type=int, required=True, help="rows a request")
+    parser.add_argument("--requests", type=int, required=True)
+    parser.add_argument("--in-flight", type=int, default=32)
+    args = parser.parse_args()
+    bodies = SIGNALS[args.what].make(max(1, min(args.requests, DISTINCT_ROWS // args.rows)), args.rows)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(json.dumps(asyncio.run(run(args, bodies))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
