@@ -44,11 +44,12 @@ def machine() -> str:
 
 def stage_table() -> str:
     measured = stages.rows()
-    head = ["us of processor time a row", *next(iter(measured))[1], "sum"]
-    return table(
-        head,
-        [[name, *(f"{us:.2f}" for us in costs.values()), f"{sum(costs.values()):.1f}"] for name, costs in measured],
-    )
+    head = ["us of processor time a row", *measured[0][1], "sum"]
+    rows = []
+    for name, costs in measured:
+        total = sum(us for stage, us in costs.items() if not stage.startswith("("))
+        rows.append([name, *(f"{us:.2f}" for us in costs.values()), f"{total:.1f}"])
+    return table(head, rows)
 
 
 def result_row(result: Result, number: int) -> list[str]:
