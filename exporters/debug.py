@@ -14,7 +14,8 @@ from typing import IO, Any, ClassVar, Literal
 import orjson
 from pydantic import Field
 
-from pipeline import SHAPES, Batch, Config, Exporter, Host, Kind, StartError
+from pipeline import SHAPES, Batch, Config, Exporter, Host, Rejected, StartError
+from pipeline.errors import system_words
 from pipeline.otlp import encode_json
 
 SECOND = 1.0
@@ -65,11 +66,16 @@ class DebugExporter(Exporter[DebugConfig]):
         if not self._sampled():
             return
         if self.config.verbosity == "basic":
-            self._show("Batch.", **counts(batch))
+            await self._show("Batch.", **counts(batch))
             return
+        text = await asyncio.to_thread(self._text, batch)
+        await self._show("Batch.", text=text, **counts(batch))
+
+    def _text(self, batch: Batch) -> str:
+        if SHAPES[batch.kind].signal is None:
+            return "\n".join(details({str(batch.kind): batch.table.to_pylist()}))
         render = details if self.config.verbosity == "detailed" else one_liners
-        text = await asyncio.to_thread(lambda: "\n".join(render(orjson.loads(encode_json(batch)))))
-        self._show("Batch.", text=text, **counts(batch))
+        return "\n".join(render(orjson.loads(encode_json(batch))))
 
     def _sampled(self) -> bool:
         now = self._host.clock.now()
@@ -80,14 +86,20 @@ class DebugExporter(Exporter[DebugConfig]):
         every = self.config.sampling_thereafter
         return beyond <= 0 or (every > 0 and beyond % every == 0)
 
-    def _show(self, event: str, *, text: str = "", **fields: Any) -> None:
+    async def _show(self, event: str, *, text: str = "", **fields: Any) -> None:
         if self._outputs is None:
             self._host.log.info(f"{event}\n{text}" if text else event, **fields)
             return
         head = " ".join(f"{key}={value}" for key, value in fields.items())
-        for output in self._outputs:
-            output.write(f"{head}\n{text}\n" if text else f"{head}\n")
-            output.flush()
+        await asyncio.to_thread(self._write, f"{head}\n{text}\n" if text else f"{head}\n")
+
+    def _write(self, text: str) -> None:
+        for output in self._outputs or ():
+            try:
+                output.write(text)
+                output.flush()
+            except OSError as error:
+                raise Rejected(f"cannot write to {output.name}: {system_words(error)}") from error
 
     async def stop(self) -> None:
         for output in self._outputs or ():
@@ -101,8 +113,7 @@ def counts(batch: Batch) -> dict[str, Any]:
     return {"kind": str(batch.kind), **{name: side.num_rows for name, side in batch.sides.items()}, "rows": batch.rows}
 
 
-_LISTS = {Kind.SPANS: "spans", Kind.LOGS: "logRecords", Kind.METRICS: "metrics"}
-_RECORDS = frozenset(_LISTS.values())
+_RECORDS = frozenset({"spans", "logRecords", "metrics"})
 
 
 def one_liners(request: Mapping[str, Any]) -> Iterator[str]:
@@ -160,5 +171,3 @@ _TYPES = {
     "kvlistValue": "Map",
     "bytesValue": "Bytes",
 }
-
-assert _LISTS.keys() == {kind for kind, shape in SHAPES.items() if shape.signal is not None}

@@ -7,7 +7,9 @@ lose the last seconds. Old files keep the Collector's names: `name-2006-01-02T15
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from io import FileIO
 from pathlib import Path
@@ -84,13 +86,15 @@ class FileExporter(Exporter[FileConfig]):
         try:
             if self.config.create_directory:
                 path.parent.mkdir(int(self.config.directory_permissions, 8), parents=True, exist_ok=True)
-            self._file = FileIO(path, "a" if self.config.append else "w")
-            self._size = self._file.tell()
+            self._open("a" if self.config.append else "w")
         except OSError as error:
             raise StartError(f"{self.ident}: cannot write {path}: {error.strerror}") from error
 
     async def export(self, batch: Batch) -> None:
-        await asyncio.to_thread(self._write, batch)
+        try:
+            await asyncio.to_thread(self._write, batch)
+        except OSError as error:
+            raise Unavailable(f"cannot write {self.config.path}: {error.strerror}") from error
 
     def _write(self, batch: Batch) -> None:
         data = encode_json(batch) if self.config.format == "json" else encode(batch)
@@ -101,35 +105,49 @@ class FileExporter(Exporter[FileConfig]):
         rotation = self.config.rotation
         if rotation is not None and self._size and self._size + len(record) > rotation.max_megabytes * MEBIBYTE:
             self._rotate(rotation)
-        assert self._file is not None, "export after stop"
+        # After a rotation, or one that failed half-way, the file is to be opened again.
+        file = self._file or self._open("a")
         try:
             left = memoryview(record)
             while left:
-                left = left[self._file.write(left) or 0 :]
-        except OSError as error:
-            # what was written of it is cut off, so that the file stays readable and the request can be tried again
-            self._file.truncate(self._size)
-            self._file.seek(self._size)
-            raise Unavailable(f"cannot write {self.config.path}: {error.strerror}") from error
+                left = left[file.write(left) or 0 :]
+        except OSError:
+            # What was written of it is cut off, so that the file stays readable and the request can be tried again.
+            if file.seekable():
+                file.truncate(self._size)
+                file.seek(self._size)
+            raise
         self._size += len(record)
 
+    def _open(self, mode: str) -> FileIO:
+        self._file = FileIO(self.config.path, mode)
+        self._size = self._file.tell() if self._file.seekable() else 0
+        return self._file
+
     def _rotate(self, rotation: Rotation) -> None:
-        assert self._file is not None, "export after stop"
-        self._file.close()
         path = Path(self.config.path)
+        if self._file is not None:
+            self._file.close()
+            self._file = None
         now = datetime.now(UTC)
         stamp = now.astimezone() if rotation.localtime else now
-        path.rename(
-            path.with_name(f"{path.stem}-{stamp.strftime(_STAMP)}.{stamp.microsecond // 1000:03d}{path.suffix}")
-        )
-        self._file, self._size = FileIO(path, "w"), 0
-        for old in expired(sorted(path.parent.glob(f"{path.stem}-*{path.suffix}")), rotation, now):
-            old.unlink(missing_ok=True)
+        if path.exists():
+            backup = f"{path.stem}-{stamp.strftime(_STAMP)}.{stamp.microsecond // 1000:03d}{path.suffix}"
+            path.rename(path.with_name(backup))
+        for old in expired(backups_of(path), rotation, now):
+            with suppress(OSError):  # the next rotation tries again
+                old.unlink()
 
     async def stop(self) -> None:
         if self._file is not None:
             file, self._file = self._file, None
             await asyncio.to_thread(file.close)
+
+
+def backups_of(path: Path) -> list[Path]:
+    """Return the old files of `path`, oldest first: those that rotation named, and no neighbours with like names."""
+    name = re.compile(rf"{re.escape(path.stem)}-\d{{4}}(-\d\d){{2}}T\d\d(-\d\d){{2}}\.\d{{3}}{re.escape(path.suffix)}")
+    return sorted(file for file in path.parent.iterdir() if name.fullmatch(file.name))
 
 
 def expired(backups: list[Path], rotation: Rotation, now: datetime) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from pydantic import Field
 
 from pipeline import Config, Extension, Host, StartError
 from pipeline.config.values import Endpoint, split_endpoint
+from pipeline.errors import system_words
 
 
 class ResponseBody(Config):
@@ -26,7 +26,7 @@ class ResponseBody(Config):
 
 class HealthCheckConfig(Config):
     endpoint: Endpoint = "localhost:13133"
-    path: str = Field("/", pattern="^/")
+    path: str = Field("/", pattern=r"^/[^{}]*$")
     response_body: ResponseBody | None = None
 
     ignored_keys: ClassVar[Mapping[str, str]] = {
@@ -55,8 +55,7 @@ class HealthCheck(Extension[HealthCheckConfig]):
             await web.TCPSite(runner, address, port).start()
         except OSError as error:
             await runner.cleanup()
-            reason = os.strerror(error.errno or 0).lower()
-            raise StartError(f"{self.ident}: cannot listen on {self.config.endpoint}: {reason}") from error
+            raise StartError(f"{self.ident}: cannot listen on {self.config.endpoint}: {system_words(error)}") from error
         self._runner = runner
 
     async def ready(self) -> None:

@@ -76,8 +76,12 @@ class Batch:
         ]
 
     def copies(self, number: int) -> list[Batch]:
-        """Return the same rows `number` times, each copy owing its own share."""
+        """Return the same rows `number` times, each copy owing its own share; all keep the token."""
         return [Batch(self.kind, self.table, receipt, self.sides) for receipt in self.receipt.copies(number)]
+
+    def branches(self, number: int) -> list[Batch]:
+        """Return the same rows for `number` flows that may change them: each has a token of its own."""
+        return [Batch(self.kind, self.table, receipt, self.sides) for receipt in self.receipt.split(number)]
 
 
 def one_array(column: pa.ChunkedArray[Any]) -> pa.Array[Any]:

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import entry_points, version
 from typing import TYPE_CHECKING
 
@@ -112,22 +113,39 @@ async def _run(plan: Plan) -> int:
     from pipeline.service import Service
 
     service = Service(plan)
-    signals = _Signals(service)
+    _Signals(service)
+    starting = asyncio.ensure_future(service.start())
+    stopped = asyncio.ensure_future(service.wait())
+    await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait({starting})
+    if starting.cancelled():
+        return OK
     try:
-        await service.start()
+        starting.result()
     except StartError as error:
+        stopped.cancel()
         sys.stderr.write(f"jobsight: {error}\n")
         return FAILED
     lines = "".join(f"  {what:<18} {where}\n" for what, where in service.guide())
-    sys.stdout.write(f"jobsight is running.\n{lines}\n")
-    sys.stdout.flush()
-    await service.wait()
-    signals.stopping = True
+    with suppress(BrokenPipeError):  # nobody reads what is written for people; the collector runs all the same
+        sys.stdout.write(f"jobsight is running.\n{lines}\n")
+        sys.stdout.flush()
+    await stopped
     await service.stop()
+    code = OK
     if service.exit_reason is not None:
         sys.stderr.write(f"jobsight: stopped: {service.exit_reason}\n")
-        return FAILED
-    return OK
+        code = FAILED
+    if service.undelivered_rows:
+        sys.stderr.write(f"jobsight: {service.undelivered_rows} accepted rows were not delivered in time\n")
+        code = FAILED
+    if service.overdue:
+        # What was cut off may hang in a thread, which Python would wait for.
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 class _Signals:

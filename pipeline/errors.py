@@ -17,6 +17,8 @@ JobsightError
 
 from __future__ import annotations
 
+import os
+import socket
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -86,3 +88,10 @@ class Partial(JobsightError):
         super().__init__(str(cause))
         self.failed = failed
         self.cause = cause
+
+
+def system_words(error: OSError) -> str:
+    """Return what the system calls an error, without what libraries put around it."""
+    if isinstance(error, socket.gaierror) or not error.errno:
+        return error.strerror or str(error)
+    return os.strerror(error.errno).lower()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
@@ -25,6 +26,9 @@ from pipeline.kinds import Kind
 from pipeline.metrics import Metrics
 from pipeline.queueing import BatchQueue, Limits
 from pipeline.retry import Backoff, RetryConfig
+
+HURRIED_SECONDS = 1.0
+"""The longest wait between attempts while pipelines drain into a full queue."""
 
 Sizer = Literal["requests", "items", "bytes"]
 
@@ -154,8 +158,8 @@ class Sender:
     ) -> None:
         config = exporter.config if isinstance(exporter.config, ExporterConfig) else _LOCAL
         self.ident = exporter.ident
-        self.undelivered_rows = 0
-        """Rows given up at shutdown."""
+        self.owed_rows = 0
+        """Rows taken over and neither delivered nor dropped yet."""
         self._exporter = exporter
         self._config = config
         self._clock = clock
@@ -163,7 +167,10 @@ class Sender:
         self._random = random or Random()  # noqa: S311 - jitter, not secrets
         self._queue = BatchQueue(config.sending_queue.limits)
         self._instruments = _Instruments(metrics, str(exporter.ident))
-        self._stopping = asyncio.Event()
+        self._aside: deque[Batch] = deque()
+        self._gathering = asyncio.Lock()
+        self._hurried = asyncio.Event()
+        self._finishing = asyncio.Event()
         self._last_traceback = float("-inf")
         self._publish_queue(metrics)
 
@@ -178,46 +185,50 @@ class Sender:
     async def put(self, batch: Batch) -> None:
         """Take a batch over; waits while the queue is full."""
         await self._queue.put(batch)
+        self.owed_rows += batch.rows
 
     async def consume(self) -> None:
         """Send batch after batch until `finish` was called and the queue is empty."""
-        carry: Batch | None = None
-        while True:
-            batch = carry if carry is not None else await self._queue.get()
-            if batch is None:
-                return
-            held, carry = await self._gather(batch)
+        while held := await self._gather():
             for part in self._parts(concat(held)):
                 await self._deliver(part)
             for each in held:
                 self._queue.release(each)
+            await asyncio.sleep(0)  # an exporter that never waits must not keep everybody else from the event loop
+
+    def hurry(self) -> None:
+        """The service is stopping and pipelines drain into us: no long waits between attempts any more."""
+        self._hurried.set()
 
     def finish(self) -> None:
         """Stop waiting for retries and take nothing more; what waits gets one attempt each."""
-        self._stopping.set()
+        self._hurried.set()
+        self._finishing.set()
         self._queue.close()
 
-    def give_up(self) -> None:
-        """The time for draining is over: say what stays owed."""
-        self.undelivered_rows += self._queue.items
-        if self.undelivered_rows:
-            self._log.error("Undelivered rows at shutdown.", rows=self.undelivered_rows)
+    async def _gather(self) -> list[Batch]:
+        """Return what goes into one request, all of one kind; nothing once the queue is closed and empty.
 
-    async def _gather(self, first: Batch) -> tuple[list[Batch], Batch | None]:
-        """Return what goes into one request, and the batch of another kind that ended the gathering, if any."""
-        batching = self._config.sending_queue.batch
-        held = [first]
-        if batching is None:
-            return held, None
-        deadline = self._clock.now() + batching.flush_timeout
-        while sum(map(self._size, held)) < batching.min_size:
-            following = await self._next_before(deadline)
-            if following is None:
-                break
-            if following.kind != first.kind:
-                return held, following
-            held.append(following)
-        return held, None
+        One consumer gathers at a time, or arrivals would spread over all of them.
+        """
+        async with self._gathering:
+            first = self._aside.popleft() if self._aside else await self._queue.get()
+            if first is None:
+                return []
+            held = [first]
+            queue = self._config.sending_queue
+            if queue.batch is None or not queue.enabled:
+                return held
+            for batch in [batch for batch in self._aside if batch.kind == first.kind]:
+                self._aside.remove(batch)
+                held.append(batch)
+            deadline = self._clock.now() + queue.batch.flush_timeout
+            while sum(map(self._size, held)) < queue.batch.min_size:
+                following = await self._next_before(deadline)
+                if following is None:
+                    break
+                (held if following.kind == first.kind else self._aside).append(following)
+            return held
 
     async def _next_before(self, deadline: float) -> Batch | None:
         get = asyncio.ensure_future(self._queue.get())
@@ -250,8 +261,9 @@ class Sender:
             attempt += 1
             failure = await self._attempt(batch)
             if failure is None:
-                batch.receipt.settle()
+                self._settle(batch)
                 return
+            self.owed_rows -= batch.rows - failure[0].rows
             batch, error = failure
             if isinstance(error, Permanent):
                 self._drop(batch, "Not retryable. Dropping data.", error)
@@ -263,8 +275,7 @@ class Sender:
             if retry.max_elapsed_time and self._clock.now() + wait - began > retry.max_elapsed_time:
                 self._drop(batch, "No more retries left. Dropping data.", error)
                 return
-            if self._stopping.is_set():
-                self.undelivered_rows += batch.rows
+            if self._finishing.is_set():
                 self._log.warning("Delivery failed during shutdown.", rows=batch.rows, error=str(error))
                 return
             self._instruments.retried()
@@ -280,16 +291,18 @@ class Sender:
 
     async def _attempt(self, batch: Batch) -> tuple[Batch, Permanent | Transient] | None:
         """Return what is still to be delivered and why, or None when nothing is."""
+        patience = asyncio.timeout(self._config.timeout or None)
         try:
-            async with asyncio.timeout(self._config.timeout or None):
+            async with patience:
                 await self._exporter.export(batch)
         except Partial as error:
             self._instruments.add("sent", batch, batch.rows - error.failed.rows)
             return error.failed, error.cause
         except (Permanent, Transient) as error:
             return batch, error
-        except TimeoutError:
-            return batch, TimedOut(f"no answer within {self._config.timeout:g} s")
+        except TimeoutError as error:
+            own = f"no answer within {self._config.timeout:g} s"
+            return batch, TimedOut(own if patience.expired() else str(error) or "timed out")
         except Exception as error:  # noqa: BLE001 - the supervisor's edge: an unclassified error is our bug, data stays
             self._report_bug(error)
             return batch, Transient(f"internal error: {error!r}")
@@ -305,12 +318,18 @@ class Sender:
     def _drop(self, batch: Batch, why: str, error: Exception) -> None:
         self._instruments.add("send_failed", batch, batch.rows)
         self._log.error(why, kind=str(batch.kind), dropped_rows=batch.rows, error=str(error))
+        self._settle(batch)
+
+    def _settle(self, batch: Batch) -> None:
+        self.owed_rows -= batch.rows
         batch.receipt.settle()
 
     async def _sleep(self, seconds: float) -> None:
-        """Wait, or return early when the service begins to stop."""
-        timer = asyncio.ensure_future(self._clock.sleep_until(self._clock.now() + seconds))
-        stop = asyncio.ensure_future(self._stopping.wait())
+        """Wait; less once the service drains, and not at all once it wants to end."""
+        hurried = self._hurried.is_set()
+        wait = min(seconds, HURRIED_SECONDS) if hurried else seconds
+        timer = asyncio.ensure_future(self._clock.sleep_until(self._clock.now() + wait))
+        stop = asyncio.ensure_future((self._finishing if hurried else self._hurried).wait())
         try:
             await asyncio.wait({timer, stop}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -324,8 +343,10 @@ class Sender:
         metrics.gauge("otelcol_exporter_queue_size", "What the queue holds, in units of its sizer.", "exporter").labels(
             name
         ).set_function(size[sizer])
+        limits = queue.limits
+        capacity = {"requests": limits.requests, "items": limits.items, "bytes": limits.nbytes}[sizer]
         metrics.gauge("otelcol_exporter_queue_capacity", "How much the queue may hold.", "exporter").labels(name).set(
-            self._config.sending_queue.queue_size
+            capacity or 0
         )
         metrics.gauge("jobsight_exporter_queue_bytes", "Arrow bytes that the queue holds.", "exporter").labels(
             name

@@ -40,10 +40,14 @@ class Pipeline:
         self.name = name
         self.signal = signal
         self.inbox = BatchQueue(INBOX)
+        self.drained = False
+        """Whether everything that came was handed to the senders, after the end."""
         self.processors = processors
         self._senders = senders
         self._clock = clock
         self._log = log
+        inbox = metrics.gauge("jobsight_pipeline_inbox_rows", "Rows that wait for the processors.", "pipeline")
+        inbox.labels(name).set_function(lambda: self.inbox.items)
         labels = ("processor", "otel_signal")
         self._incoming = metrics.counter("otelcol_processor_incoming_items", "Rows handed to the processor.", *labels)
         self._outgoing = metrics.counter("otelcol_processor_outgoing_items", "Rows that the processor let on.", *labels)
@@ -53,6 +57,14 @@ class Pipeline:
 
     async def run(self) -> None:
         """Work until the inbox is closed and empty, then drain the processors in order."""
+        try:
+            await self._work()
+        finally:
+            # After a crash nobody would take what is put there: callers are to be told instead.
+            self.inbox.close()
+        self.drained = True
+
+    async def _work(self) -> None:
         while True:
             batch, ended = await self._next()
             if ended:
@@ -61,6 +73,7 @@ class Pipeline:
                 await self._deliver(self._through(0, (batch,)))
                 self.inbox.release(batch)
             await self._deliver(self._due())
+            await asyncio.sleep(0)  # while there is work and room nothing above waits, and others want the loop too
         for position, processor in enumerate(self.processors):
             await self._deliver(self._through(position + 1, self._counted(processor, processor.drain())))
 

@@ -22,7 +22,8 @@ class Limits:
 class BatchQueue:
     """First in, first out. What `get` returns counts until it is released.
 
-    An empty queue has room for any one batch, so that one over the limits is slow but not stuck.
+    An empty queue has room for any one batch, so that one over the limits is slow but not stuck. Whoever waits for room
+    holds `turn` meanwhile, or small batches would pass a large one for ever.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -30,6 +31,7 @@ class BatchQueue:
         self.requests = 0
         self.items = 0
         self.nbytes = 0
+        self.turn = asyncio.Lock()
         self._waiting: deque[Batch] = deque()
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
@@ -61,8 +63,9 @@ class BatchQueue:
 
     async def put(self, batch: Batch) -> None:
         """Append when there is room. If the wait is cancelled the queue does not have the batch."""
-        await self.wait_for_room(batch)
-        self.put_nowait(batch)
+        async with self.turn:
+            await self.wait_for_room(batch)
+            self.put_nowait(batch)
 
     async def get(self) -> Batch | None:
         """Return the oldest batch, or None once the queue is closed and empty."""

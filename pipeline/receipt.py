@@ -86,8 +86,7 @@ class Receipt:
 
     def settle(self) -> None:
         """Nothing of this share is owed any more."""
-        for intake in self._hand_over():
-            intake.close_share()
+        _close(self._hand_over())
 
     def _shares(self, tokens: list[str]) -> list[Receipt]:
         if len(tokens) == 1:
@@ -96,8 +95,7 @@ class Receipt:
         for intake in intakes:
             intake.open_shares += len(tokens) - 1
         if not tokens:
-            for intake in intakes:
-                intake.close_share()
+            _close(intakes)
         shares = [Receipt(token, intakes) for token in tokens]
         if shares:
             shares[0].dropped = self.dropped
@@ -108,3 +106,15 @@ class Receipt:
             raise RuntimeError(f"receipt {self.token} was already settled or handed on")
         intakes, self._intakes = self._intakes, None
         return intakes
+
+
+def _close(intakes: Iterable[_Intake]) -> None:
+    """Close a share in each; what one source's `on_complete` raises does not keep the others from theirs."""
+    errors = []
+    for intake in intakes:
+        try:
+            intake.close_share()
+        except Exception as error:  # noqa: BLE001 - re-raised below
+            errors.append(error)
+    if errors:
+        raise errors[0]

@@ -44,6 +44,10 @@ class RetryConfig(Config):
         return self
 
 
+SHORTEST_WAIT = 0.1
+"""Seconds; also where the config says 0, or a backend that is away would be asked thousands of times a second."""
+
+
 class Backoff:
     """The waits of one batch."""
 
@@ -57,4 +61,4 @@ class Backoff:
         spread = self._config.randomization_factor
         wait = self._interval * self._random.uniform(1 - spread, 1 + spread)
         self._interval = min(self._interval * self._config.multiplier, self._config.max_interval)
-        return max(wait, at_least or 0.0)
+        return max(wait, at_least or 0.0, SHORTEST_WAIT)

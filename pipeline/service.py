@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 import structlog
@@ -44,7 +45,10 @@ class Service:
         self._stop_requested = asyncio.Event()
         self._supervisor = Supervisor(self._log, self._stop_because)
         self._started: list[Component[Any]] = []
-        self._draining = False
+        self.undelivered_rows = 0
+        """Rows that were accepted and not delivered when the time for stopping was over."""
+        self.overdue = False
+        """Whether a stage of the shutdown had to be cut off; threads may hang."""
         self._endpoint = MetricsEndpoint(plan.telemetry, self.metrics)
 
         self.extensions: dict[ComponentId, Extension[Any]] = {
@@ -80,37 +84,47 @@ class Service:
         """Start everything, receivers last. Raises StartError after stopping again what had started."""
         otlp.warm_up()
         try:
-            await self._endpoint.start()
-            self._supervisor.spawn(watch_event_loop(self.metrics), name="event loop watch")
-            for extension in self.extensions.values():
-                await self._start(extension)
-            for exporter in self.exporters.values():
-                await self._start(exporter)
-            for ident, sender in self.senders.items():
-                self._consumers += [
-                    self._supervisor.spawn(sender.consume(), name=f"exporter {ident} #{number}")
-                    for number in range(sender.consumers)
-                ]
-            for pipeline in self.pipelines:
-                for processor in pipeline.processors:
-                    await self._start(processor)
-                self._runners.append(self._supervisor.spawn(pipeline.run(), name=f"pipeline {pipeline.name}"))
-            for receiver in self.receivers.values():
-                await self._start(receiver)
-        except StartError:
+            await self._start_all()
+        except BaseException:
             await self.stop()
             raise
         # What lives from here to the end need not be looked at by every collection of garbage.
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD)
+
+    async def _start_all(self) -> None:
+        await self._endpoint.start()
+        self._supervisor.spawn(watch_event_loop(self.metrics), name="event loop watch")
+        for extension in self.extensions.values():
+            await self._start(extension)
+        for exporter in self.exporters.values():
+            await self._start(exporter)
+        for ident, sender in self.senders.items():
+            self._consumers += [
+                self._supervisor.spawn(sender.consume(), name=f"exporter {ident} #{number}")
+                for number in range(sender.consumers)
+            ]
+        for pipeline in self.pipelines:
+            for processor in pipeline.processors:
+                await self._start(processor)
+            self._runners.append(self._supervisor.spawn(pipeline.run(), name=f"pipeline {pipeline.name}"))
+        for receiver in self.receivers.values():
+            await self._start(receiver)
         for extension in self.extensions.values():
             await extension.ready()
 
     async def _start(self, component: Component[Any]) -> None:
         self._started.append(component)
-        await component.start(_ComponentHost(self, component))
-        self._log_of(component).info("Started.")
+        log = self._log_of(component)
+        try:
+            await component.start(_ComponentHost(self, component))
+        except StartError:
+            raise
+        except Exception as error:
+            log.exception("Start failed.")
+            raise StartError(f"{component.ident}: {error!r}") from error
+        log.info("Started.")
 
     def guide(self) -> list[tuple[str, str]]:
         """Return what a person who has just started the program wants to know, as (what, where)."""
@@ -132,22 +146,28 @@ class Service:
 
     async def stop(self) -> None:
         """Stop in order within `service.shutdown_timeout`; every stage has a share of what is left of it."""
-        deadline = self.clock.now() + self._plan.shutdown_timeout
-        self._draining = True
-        stages: list[tuple[str, Callable[[], Awaitable[None]]]] = [
-            ("receivers", self._stop_accepting),
-            ("pipelines", self._drain_pipelines),
-            ("exporters", self._flush_exporters),
-            ("components", self._stop_components),
-        ]
-        for position, (name, stage) in enumerate(stages):
-            share = max(0.0, deadline - self.clock.now()) * (0.5 if position < len(stages) - 1 else 1.0)
-            await self._within(share, name, stage())
+        self._deadline = self.clock.now() + self._plan.shutdown_timeout
+        await self._within(self._share(), "receivers", self._stop_accepting())
+        await self._within(self._share(), "pipelines", self._drain_pipelines())
+        await self._within(self._share(), "exporters", self._flush_exporters())
+        self._report_undelivered()
+        await cancel(self._consumers)
+        for component in reversed(self._started):
+            if await self._within(self._share(), str(component.ident), component.stop()):
+                self._log_of(component).info("Stopped.")
+        self._started.clear()
         await self._supervisor.cancel_all()
         await self._endpoint.stop()
 
-    async def _within(self, seconds: float, stage: str, work: Awaitable[None]) -> None:
-        """Run one stage of the shutdown; say every few seconds that it still runs, end it when its time is over."""
+    def _share(self) -> float:
+        """Return half of the time that is left, so that whoever comes later has some too."""
+        return max(0.0, self._deadline - self.clock.now()) / 2
+
+    async def _within(self, seconds: float, stage: str, work: Coroutine[Any, Any, None]) -> bool:
+        """Run one stage of the shutdown; say every few seconds that it still runs, end it when its time is over.
+
+        Returns whether it did all its work.
+        """
         task = asyncio.ensure_future(work)
         began = self.clock.now()
         while not task.done() and (left := began + seconds - self.clock.now()) > 0:
@@ -155,18 +175,28 @@ class Service:
             if not task.done():
                 self._log.warning("Still stopping.", stage=stage, seconds=round(self.clock.now() - began, 1))
         if not task.done():
+            self.overdue = True
             self._log.error("Stopping took too long; going on without.", stage=stage, allowed_s=round(seconds, 1))
             task.cancel()
         await asyncio.wait({task})
-        if not task.cancelled() and (error := task.exception()) is not None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
             self._log.error("Stopping failed.", stage=stage, exc_info=error)
+        return error is None and not task.cancelled()
 
     async def _stop_accepting(self) -> None:
-        for extension in self.extensions.values():
-            await extension.not_ready()
-        await asyncio.gather(*(r.stop_accepting() for r in self.receivers.values() if r in self._started))
+        await self._all(extension.not_ready() for extension in self.extensions.values() if extension in self._started)
+        await self._all(receiver.stop_accepting() for receiver in self.receivers.values() if receiver in self._started)
+
+    async def _all(self, calls: Iterable[Coroutine[Any, Any, None]]) -> None:
+        """Run calls side by side; one that fails is logged and holds up nobody."""
+        for outcome in await asyncio.gather(*calls, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                self._log.error("Stopping failed.", exc_info=outcome)
 
     async def _drain_pipelines(self) -> None:
+        for sender in self.senders.values():
+            sender.hurry()
         for pipeline in self.pipelines:
             pipeline.inbox.close()
         await _ended(self._runners)
@@ -175,18 +205,21 @@ class Service:
         await cancel(self._runners)
         for sender in self.senders.values():
             sender.finish()
-        try:
-            await _ended(self._consumers)
-        finally:
-            for sender in self.senders.values():
-                sender.give_up()
+        await _ended(self._consumers)
 
-    async def _stop_components(self) -> None:
-        await cancel(self._consumers)
-        for component in reversed(self._started):
-            await component.stop()
-            self._log_of(component).info("Stopped.")
-        self._started.clear()
+    def _report_undelivered(self) -> None:
+        for pipeline in self.pipelines if self._runners else ():
+            if not pipeline.drained:
+                self.undelivered_rows += pipeline.inbox.items
+                self._log.error(
+                    "The pipeline was not drained: what its processors held is lost, too.",
+                    pipeline=pipeline.name,
+                    undelivered_rows=pipeline.inbox.items,
+                )
+        for ident, sender in self.senders.items():
+            if sender.owed_rows:
+                self.undelivered_rows += sender.owed_rows
+                self._log.error("Rows were not delivered.", exporter=str(ident), undelivered_rows=sender.owed_rows)
 
     def _log_of(self, component: Component[Any]) -> FilteringBoundLogger:
         role = next(role.one for role in Role if isinstance(component, role.base))
@@ -205,13 +238,13 @@ class Service:
             if definition.signal == signal and receiver.ident in definition.receivers
         ]
         # Room everywhere first, then no more waiting: a call that is cancelled has handed over nothing.
-        while True:
+        async with AsyncExitStack() as turns:
+            for inbox in inboxes:
+                await turns.enter_async_context(inbox.turn)
             for inbox in inboxes:
                 await inbox.wait_for_room(batch)
-            if all(inbox.has_room(batch) for inbox in inboxes):
-                break
-        for inbox, copy in zip(inboxes, batch.copies(len(inboxes)), strict=True):
-            inbox.put_nowait(copy)
+            for inbox, branch in zip(inboxes, batch.branches(len(inboxes)), strict=True):
+                inbox.put_nowait(branch)
 
     def spawn(self, coro: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         return self._supervisor.spawn(coro, name=name)

@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 
 from pipeline.config.plan import Telemetry
 from pipeline.config.values import split_endpoint
-from pipeline.errors import StartError
+from pipeline.errors import StartError, system_words
 from pipeline.metrics import Metrics
 
 LAG_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0)
@@ -102,7 +102,7 @@ class MetricsEndpoint:
         except OSError as error:
             await runner.cleanup()
             raise StartError(
-                f"own metrics: cannot listen on {self._config.address}: {os.strerror(error.errno or 0)}; "
+                f"own metrics: cannot listen on {self._config.address}: {system_words(error)}; "
                 "choose another service.telemetry.metrics.address"
             ) from error
         self._runner = runner

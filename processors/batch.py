@@ -103,17 +103,17 @@ class BatchProcessor(Processor[BatchConfig]):
             yield from self._send(kind, "timeout")
 
     def _send(self, kind: Kind, trigger: Trigger) -> Iterable[Batch]:
-        joined = concat(self._held.pop(kind).batches)
-        limit = self.config.send_batch_max_size
+        batches = self._held.pop(kind).batches
+        limit, rows = self.config.send_batch_max_size, sum(batch.rows for batch in batches)
+        rest = rows % limit if trigger == "size" and self.config.timeout and 0 < limit < rows else 0
+        if 0 < rest < self.config.send_batch_size:
+            # It is the end of the last batch; cut off before joining, it holds no share of the intakes before it.
+            *before, last = batches
+            taken, later = last.split_at([last.rows - rest])
+            self._held[kind] = _Held([later], rest)
+            batches = [*before, taken]
+        joined = concat(batches)
         parts = joined.split_rows(limit) if limit else [joined]
-        if (
-            trigger == "size"
-            and len(parts) > 1
-            and self.config.timeout
-            and parts[-1].rows < self.config.send_batch_size
-        ):
-            rest = parts.pop()
-            self._held[kind] = _Held([rest], rest.rows)
         for part in parts:
             self._count(trigger, part.rows)
             yield part

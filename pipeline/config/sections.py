@@ -151,5 +151,5 @@ class ServiceSection(Config):
     """`PipelineSection` by `traces`, `metrics`, `logs`, or one of them with `/name`."""
     telemetry: Any = None
     """A `TelemetrySection`."""
-    shutdown_timeout: Duration = 30.0
+    shutdown_timeout: Annotated[Duration, Field(gt=0)] = 30.0
     """From the first signal to the end, at most; not in the Collector."""

@@ -132,6 +132,7 @@ class JointDecoder:
                 while self._pending:
                     await self._let_others_join()
                     await self._serve(self._next_slice())
+                    await asyncio.sleep(0)  # where the pipelines have room, nothing above waits
         finally:
             self.close()
 

@@ -187,7 +187,7 @@ def test_clickhouse_away_at_start(data: Path, running: list[Program]) -> None:
 def test_a_full_queue_asks_callers_to_try_again(data: Path, running: list[Program]) -> None:
     """Scenario: no ClickHouse, a queue of one row.
 
-    Guarantees: callers get 429 or 503 with Retry-After, nothing accepted is dropped.
+    Guarantees: callers get 429 or 503 with Retry-After; at the end what is owed is said, exit code 1.
     """
     ports = Ports()
     sets = [
@@ -213,8 +213,8 @@ def test_a_full_queue_asks_callers_to_try_again(data: Path, running: list[Progra
     assert int(refused.headers["Retry-After"]) in (1, 2)
     assert program.metric("otelcol_exporter_send_failed_spans") == 0
     program.send(signal.SIGTERM)
-    assert program.exit_code() == 0
-    assert any("Undelivered rows" in line or "during shutdown" in line for line in program.errors)
+    assert program.exit_code() == 1
+    assert any("accepted rows were not delivered in time" in line for line in program.errors)
 
 
 class StoreAlone:

@@ -115,6 +115,47 @@ def test_which_old_files_go(tmp_path: Path) -> None:
     assert expired(files, Rotation(max_backups=0, max_days=3), now) == files[:2]
 
 
+async def test_rotation_touches_its_own_files_only(tmp_path: Path, host: FakeHost) -> None:
+    """Scenario: neighbours with names like those of old files, one of them another exporter's.
+
+    Guarantees: they stay.
+    """
+    neighbours = [tmp_path / name for name in ("out-errors.jsonl", "out-0.jsonl")]
+    for neighbour in neighbours:
+        neighbour.write_text("mine", encoding="ascii")
+        os.utime(neighbour, (0, 0))
+    rotation = {"max_megabytes": 1, "max_backups": 1, "max_days": 1}
+    async with writing(host, path=str(tmp_path / "out.jsonl"), rotation=rotation) as exporter:
+        for _ in range(5):
+            await exporter.export(spans_batch(2000))
+
+    assert [neighbour.read_text(encoding="ascii") for neighbour in neighbours] == ["mine", "mine"]
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+async def test_a_rotation_that_failed_half_way_heals(tmp_path: Path, host: FakeHost) -> None:
+    """Scenario: the new file cannot be opened for a while.
+
+    Guarantees: Unavailable, and the next attempt after the cure works.
+    """
+    path = tmp_path / "out.jsonl"
+    async with writing(host, path=str(path), rotation={"max_megabytes": 1}) as exporter:
+        await exporter.export(spans_batch(2000))
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        opened = [os.open(os.devnull, os.O_RDONLY)]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (opened[0] - 1, hard))
+        try:
+            with pytest.raises(Unavailable, match="Too many open files"):
+                await exporter.export(spans_batch(2000))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            os.close(opened[0])
+        await exporter.export(spans_batch(2000))
+
+    assert len(list(tmp_path.iterdir())) == 2
+    assert len(path.read_bytes().splitlines()) == 1
+
+
 async def test_no_room_leaves_no_torn_line(tmp_path: Path, host: FakeHost) -> None:
     """Scenario: the system takes only a part of a request (a file size limit, as a full disk would), then all of it.
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import Batch, ComponentId, Exporter, Partial, Rejected, Unavailable
+from pipeline import Batch, ComponentId, Exporter, Kind, Partial, Rejected, Unavailable
 from pipeline.exporting import ExporterConfig, Sender
 from pipeline.supervise import cancel
 from pipeline.testing import FakeClock, FakeHost, Ledger, logs_batch, spans_batch
@@ -165,32 +165,49 @@ async def test_stopping_ends_the_waits_and_owes_what_is_left(host: FakeHost, clo
         await clock.advance(1)
         sender.finish()
         await clock.advance(0)
-        sender.give_up()
 
     assert exporter.attempts == 3
     assert ledger.complete == []
-    assert sender.undelivered_rows == 4
+    assert sender.owed_rows == 4
 
 
 async def test_the_queue_merges_what_waits(host: FakeHost, clock: FakeClock) -> None:
-    """Scenario: sending_queue.batch with sizes, two kinds.
+    """Scenario: sending_queue.batch with sizes and many consumers; spans and logs alternate.
 
-    Guarantees: merged up to min_size or the time-out, split at max_size, kinds apart.
+    Guarantees: merged up to min_size or the time-out, split at max_size, kinds apart, nothing left behind.
     """
     batching = {"min_size": 6, "max_size": 7, "flush_timeout": "1s"}
-    exporter = Scripted(config(sending_queue={"num_consumers": 1, "batch": batching}))
+    exporter = Scripted(config(sending_queue={"num_consumers": 10, "batch": batching}))
     async with sending(exporter, host) as sender:
-        for rows in (4, 4):
-            await sender.put(spans_batch(rows))
+        for _ in range(2):
+            await sender.put(spans_batch(4))
         await clock.advance(0)
         assert [batch.rows for batch in exporter.delivered] == [7, 1]
-        await sender.put(spans_batch(2))
-        await sender.put(logs_batch(3))
+        for _ in range(3):
+            await sender.put(spans_batch(1))
+            await sender.put(logs_batch(2))
+        await clock.advance(2)
+
+    assert [(batch.kind, batch.rows) for batch in exporter.delivered[2:]] == [(Kind.SPANS, 3), (Kind.LOGS, 6)]
+
+
+async def test_draining_into_a_full_queue_does_not_sleep_out_its_waits(host: FakeHost, clock: FakeClock) -> None:
+    """Scenario: the service begins to drain while the sender waits for half a minute; the backend is back.
+
+    Guarantees: the attempt comes at once, and later ones after a second at most.
+    """
+    retry = {"initial_interval": "30s", "randomization_factor": 0.0}
+    settings = config(retry_on_failure=retry, sending_queue={"queue_size": 1, "num_consumers": 1})
+    exporter = Scripted(settings, [Unavailable("away"), Unavailable("away")])
+    async with sending(exporter, host) as sender:
+        await sender.put(spans_batch(1))
+        await clock.advance(1)
+        sender.hurry()
         await clock.advance(0)
-        assert [batch.rows for batch in exporter.delivered] == [7, 1, 2]
+        assert exporter.attempts == 2
         await clock.advance(1)
 
-    assert [batch.rows for batch in exporter.delivered] == [7, 1, 2, 3]
+    assert len(exporter.delivered) == 1
 
 
 @settings(max_examples=25)

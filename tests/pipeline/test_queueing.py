@@ -70,3 +70,22 @@ async def test_closing_wakes_everyone() -> None:
     with pytest.raises(ShuttingDown):
         await putting
     assert await getting is None
+
+
+async def test_a_large_batch_gets_its_turn() -> None:
+    """Scenario: a batch that needs most of the room, while small ones keep coming.
+
+    Guarantees: first come, first served.
+    """
+    queue = BatchQueue(Limits(items=10))
+    await queue.put(spans_batch(5))
+    large = asyncio.create_task(queue.put(spans_batch(9)))
+    await asyncio.sleep(0)
+    small = asyncio.create_task(queue.put(spans_batch(1)))
+    await asyncio.sleep(0)
+    first = await queue.get()
+    assert first is not None
+    queue.release(first)
+    await asyncio.gather(large, small)
+
+    assert [batch.rows for batch in (await queue.get(), await queue.get()) if batch is not None] == [9, 1]

@@ -70,6 +70,23 @@ def test_drops_are_counted_once() -> None:
     assert dict(merged.dropped) == {"empty_poll": 3}
 
 
+def test_one_source_that_fails_does_not_keep_the_others() -> None:
+    """Scenario: a share in two intakes, the completion of the first raises.
+
+    Guarantees: the second completes; the error shows.
+    """
+    ledger = Ledger()
+
+    def fail() -> None:
+        raise OSError("disk")
+
+    merged = Receipt.merge([Receipt.issue("a", fail), ledger.receipt("b")])
+
+    with pytest.raises(OSError, match="disk"):
+        merged.settle()
+    assert ledger.complete == ["b"]
+
+
 @given(st.data())
 def test_any_journey_completes_each_intake_exactly_at_its_last_share(data: st.DataObject) -> None:
     """Scenario: random splits, copies, merges and settlements.
