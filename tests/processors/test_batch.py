@@ -54,6 +54,21 @@ def test_splits_at_the_maximum_and_keeps_the_rest() -> None:
     assert rows(processor.drain()) == [1]
 
 
+def test_a_steady_stream_completes_its_intakes() -> None:
+    """Scenario: batches that never add up to the maximum, for long.
+
+    Guarantees: old intakes complete, side tables stay small.
+    """
+    processor = BatchProcessor(BatchConfig(send_batch_size=8, send_batch_max_size=8), ID)
+    ledger = Ledger()
+    for number in range(100):
+        for batch in processor.process(spans_batch(3, receipt=ledger.receipt(str(number)))):
+            assert batch.sides["resource"].num_rows <= 4
+            batch.receipt.settle()
+
+    assert len(ledger.complete) >= 97
+
+
 @pytest.mark.parametrize("config", [BatchConfig.model_validate({"timeout": "0s"}), BatchConfig(send_batch_size=0)])
 def test_may_send_at_once(config: BatchConfig) -> None:
     """Scenario: time-out 0, or size 0. Guarantees: nothing waits."""
