@@ -128,6 +128,12 @@ class Processor(Component[C]):
     handles: ClassVar[frozenset[Kind]]
     """Batches of other kinds pass by without a call."""
 
+    shared: ClassVar[bool] = False
+    """Whether all pipelines that name it share one instance, because it looks across signals.
+
+    The first of these pipelines, in the order of the config, is its home: there it is woken and drained.
+    """
+
     @abstractmethod
     def process(self, batch: Batch) -> Iterable[Batch]:
         """Take one batch of a handled kind."""

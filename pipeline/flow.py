@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from structlog.typing import FilteringBoundLogger
-
 from pipeline.batch import Batch
 from pipeline.clock import Clock
 from pipeline.component import Processor
@@ -33,19 +31,25 @@ class Pipeline:
         processors: Sequence[Processor[Any]],
         senders: Sequence[Sender],
         *,
+        visiting: Sequence[Processor[Any]] = (),
         clock: Clock,
         metrics: Metrics,
-        log: FilteringBoundLogger,
     ) -> None:
         self.name = name
         self.signal = signal
         self.inbox = BatchQueue(INBOX)
+        self.visitors: list[Pipeline] = []
+        """Pipelines that use a shared processor of this one; it is drained after they have ended."""
+        self.ended = asyncio.Event()
         self.drained = False
         """Whether everything that came was handed to the senders, after the end."""
         self.processors = processors
         self._senders = senders
+        self._resident = [
+            (position, processor) for position, processor in enumerate(processors) if processor not in visiting
+        ]
+        """The processors that are woken and drained here, with their place; the others have their home elsewhere."""
         self._clock = clock
-        self._log = log
         inbox = metrics.gauge("jobsight_pipeline_inbox_rows", "Rows that wait for the processors.", "pipeline")
         inbox.labels(name).set_function(lambda: self.inbox.items)
         labels = ("processor", "otel_signal")
@@ -62,6 +66,7 @@ class Pipeline:
         finally:
             # After a crash nobody would take what is put there: callers are to be told instead.
             self.inbox.close()
+            self.ended.set()
         self.drained = True
 
     async def _work(self) -> None:
@@ -74,12 +79,14 @@ class Pipeline:
                 self.inbox.release(batch)
             await self._deliver(self._due())
             await asyncio.sleep(0)  # while there is work and room nothing above waits, and others want the loop too
-        for position, processor in enumerate(self.processors):
+        for visitor in self.visitors:
+            await visitor.ended.wait()
+        for position, processor in self._resident:
             await self._deliver(self._through(position + 1, self._counted(processor, processor.drain())))
 
     async def _next(self) -> tuple[Batch | None, bool]:
         """Return the next batch, or None when a processor is due, and whether the inbox has ended."""
-        wakes = [wake for processor in self.processors if (wake := processor.wake_at()) is not None]
+        wakes = [wake for _, processor in self._resident if (wake := processor.wake_at()) is not None]
         if not wakes:
             batch = await self.inbox.get()
             return batch, batch is None
@@ -93,7 +100,7 @@ class Pipeline:
             timer.cancel()
 
     def _due(self) -> Iterator[Batch]:
-        for position, processor in enumerate(self.processors):
+        for position, processor in self._resident:
             now = self._clock.now()
             wake = processor.wake_at()
             if wake is not None and wake <= now:

@@ -64,21 +64,38 @@ class Service:
             ident: Sender(exporter, clock=self.clock, metrics=self.metrics, log=self._log_of(exporter))
             for ident, exporter in self.exporters.items()
         }
+        self._shared: dict[ComponentId, tuple[Processor[Any], Pipeline]] = {}
         self.pipelines = [self._build_pipeline(definition) for definition in plan.pipelines]
         self._consumers: list[asyncio.Task[None]] = []
         self._runners: list[asyncio.Task[None]] = []
 
     def _build_pipeline(self, definition: PipelineDefinition) -> Pipeline:
-        processors: list[Processor[Any]] = [self._plan.processors[ident].build() for ident in definition.processors]
-        return Pipeline(
+        processors: list[Processor[Any]] = []
+        homes: list[Pipeline] = []
+        visiting: list[Processor[Any]] = []
+        for ident in definition.processors:
+            if ident in self._shared:
+                processor, home = self._shared[ident]
+                homes.append(home)
+                visiting.append(processor)
+            else:
+                processor = self._plan.processors[ident].build()
+            processors.append(processor)
+        pipeline = Pipeline(
             str(definition),
             definition.signal,
             processors,
             [self.senders[ident] for ident in definition.exporters],
+            visiting=visiting,
             clock=self.clock,
             metrics=self.metrics,
-            log=self._log.bind(**{"otelcol.pipeline.id": str(definition)}),
         )
+        for processor in processors:
+            if processor.shared and processor not in visiting:
+                self._shared[processor.ident] = processor, pipeline
+        for home in homes:
+            home.visitors.append(pipeline)
+        return pipeline
 
     async def start(self) -> None:
         """Start everything, receivers last. Raises StartError after stopping again what had started."""
@@ -107,7 +124,8 @@ class Service:
             ]
         for pipeline in self.pipelines:
             for processor in pipeline.processors:
-                await self._start(processor)
+                if processor not in self._started:
+                    await self._start(processor)
             self._runners.append(self._supervisor.spawn(pipeline.run(), name=f"pipeline {pipeline.name}"))
         for receiver in self.receivers.values():
             await self._start(receiver)

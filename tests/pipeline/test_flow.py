@@ -64,9 +64,7 @@ class Sorter(Processor[Config]):
 @asynccontextmanager
 async def flowing(host: FakeHost, processors: list[Processor[Any]], *sinks: Sink) -> AsyncIterator[Pipeline]:
     senders = [Sender(sink, clock=host.clock, metrics=host.metrics, log=host.log) for sink in sinks]
-    pipeline = Pipeline(
-        "traces", Signal.TRACES, processors, senders, clock=host.clock, metrics=host.metrics, log=host.log
-    )
+    pipeline = Pipeline("traces", Signal.TRACES, processors, senders, clock=host.clock, metrics=host.metrics)
     tasks = [asyncio.create_task(task) for task in (pipeline.run(), *(sender.consume() for sender in senders))]
     yield pipeline
     pipeline.inbox.close()

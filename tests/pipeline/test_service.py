@@ -24,7 +24,7 @@ from pipeline.config.load import load_plan
 from pipeline.exporting import ExporterConfig
 from pipeline.registry import Registry
 from pipeline.service import Service
-from pipeline.testing import Ledger, spans_batch
+from pipeline.testing import Ledger, logs_batch, spans_batch
 
 YAML = """yaml:
 receivers: {source: }
@@ -79,6 +79,28 @@ class Picky(Processor[Config]):
         return [batch]
 
 
+class Joint(Processor[Config]):
+    """Holds everything to the end, in one instance for all pipelines."""
+
+    kind = "joint"
+    Config = Config
+    handles = frozenset(Kind)
+    shared = True
+    held: list[Batch]
+
+    async def start(self, host: Host) -> None:
+        EVENTS.append("joint starts")
+        self.held = []
+
+    def process(self, batch: Batch) -> list[Batch]:
+        self.held.append(batch)
+        return []
+
+    def drain(self) -> list[Batch]:
+        EVENTS.append(f"joint drains {sorted(str(batch.kind) for batch in self.held)}")
+        return self.held
+
+
 class Sink(Exporter[ExporterConfig]):
     kind = "sink"
     Config = ExporterConfig
@@ -119,7 +141,7 @@ def _fresh() -> None:
 
 
 def build(*sets: str) -> Service:
-    return Service(load_plan([YAML], sets, environ={}, registry=Registry.of(Source, Picky, Sink, Aside)))
+    return Service(load_plan([YAML], sets, environ={}, registry=Registry.of(Source, Picky, Joint, Sink, Aside)))
 
 
 @asynccontextmanager
@@ -244,3 +266,23 @@ async def test_two_pipelines_have_tokens_of_their_own() -> None:
     assert sink.rows == 6
     assert len(set(sink.tokens)) == 2
     assert ledger.complete == ["a"]
+
+
+async def test_pipelines_share_a_processor_that_looks_across_signals() -> None:
+    """Scenario: one shared processor in a traces and a logs pipeline.
+
+    Guarantees: one instance, started and drained once, with both.
+    """
+    pipelines = (
+        "{traces: {receivers: [source], processors: [joint], exporters: [sink]},"
+        " logs: {receivers: [source], processors: [joint], exporters: [sink]}}"
+    )
+    async with running("processors.joint={}", f"service.pipelines={pipelines}") as (_, source, sink):
+        await source.host.emit(spans_batch(3))
+        await source.host.emit(logs_batch(2))
+
+    assert [event for event in EVENTS if event.startswith("joint")] == [
+        "joint starts",
+        "joint drains ['logs', 'spans']",
+    ]
+    assert sink.rows == 5
