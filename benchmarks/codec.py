@@ -6,17 +6,16 @@ the same bodies, as a yardstick for the machine and the moment.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 
 from benchmarks.payloads import make_logs, make_points, make_spans
+from benchmarks.stages import cost
 from pipeline.columns import any_value_text, attributes, unnest
 from pipeline.kinds import Signal
 from pipeline.otlp import decode, decode_json, encode, encode_json, warm_up
 from pipeline.otlp.descriptors import REQUESTS, parse
 from pipeline.receipt import Receipt
 
-_ROUNDS = 15
 _KEYS = (
     "messaging.system",
     "messaging.destination.name",
@@ -25,16 +24,6 @@ _KEYS = (
     "celery.state",
     "x",
 )
-
-
-def cost(work: Callable[[], object], rows: int) -> float:
-    """Return microseconds of processor time a row, the best of several rounds."""
-    best = float("inf")
-    for _ in range(_ROUNDS):
-        start = time.process_time_ns()
-        work()
-        best = min(best, time.process_time_ns() - start)
-    return best / 1000 / rows
 
 
 def report(name: str, work: Callable[[], object], rows: int) -> None:

@@ -19,6 +19,7 @@ ROUNDS = 9
 
 
 def cost(work: Callable[[], object], rows: int) -> float:
+    """Return microseconds of processor time a row, the best of several rounds."""
     best = float("inf")
     for _ in range(ROUNDS):
         began = time.process_time_ns()

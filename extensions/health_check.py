@@ -36,7 +36,7 @@ class HealthCheckConfig(Config):
 
 
 class HealthCheck(Extension[HealthCheckConfig]):
-    """`GET <path>`, in the Collector's words."""
+    """Tells probes and balancers whether the pipelines run, in the Collector's words."""
 
     kind = "health_check"
     Config = HealthCheckConfig

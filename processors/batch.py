@@ -48,7 +48,7 @@ class _Held:
 
 
 class BatchProcessor(Processor[BatchConfig]):
-    """One batch in the making for each kind; the rows keep their order."""
+    """Joins small batches into larger ones, each kind by itself; the rows keep their order."""
 
     kind = "batch"
     Config = BatchConfig
