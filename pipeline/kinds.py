@@ -32,6 +32,7 @@ class Kind(StrEnum):
     SPANS = "spans"
     METRICS = "metrics"
     LOGS = "logs"
+    JOBS = "jobs"
 
 
 def required(name: str, type_: pa.DataType) -> pa.Field[Any]:
@@ -216,6 +217,60 @@ METRICS: Final = pa.schema(
 )
 """One row a data point of any type; a column that the point's type does not have is null."""
 
+JOBS: Final = pa.schema(
+    [
+        required("resource", INDEX),
+        required("operation", pa.string()),
+        required("system", pa.string()),
+        pa.field("adapter", pa.string()),
+        pa.field("job_class", pa.string()),
+        pa.field("queue", pa.string()),
+        pa.field("job_id", pa.string()),
+        pa.field("provider_job_id", pa.string()),
+        pa.field("service_name", pa.string()),
+        pa.field("host", pa.string()),
+        required("timestamp", pa.uint64()),
+        required("duration", pa.uint64()),
+        required("trace_id", pa.string()),
+        required("span_id", pa.string()),
+        required("also_span_ids", list_of(pa.string())),
+        required("outcome", pa.string()),
+        pa.field("outcome_source", pa.string()),
+        required("is_retry_enqueue", pa.bool_()),
+        pa.field("batch_count", pa.int32()),
+        pa.field("attempt", pa.int32()),
+        pa.field("attempt_inferred", pa.int32()),
+        pa.field("max_attempts", pa.int32()),
+        pa.field("enqueued_at", pa.uint64()),
+        pa.field("enqueued_at_source", pa.string()),
+        pa.field("scheduled_for", pa.uint64()),
+        pa.field("queue_latency", pa.uint64()),
+        pa.field("link_style", pa.string()),
+        pa.field("enqueue_span_id", pa.string()),
+        pa.field("error_type", pa.string()),
+        pa.field("error_message", pa.string()),
+        pa.field("error_source", pa.string()),
+        pa.field("exception_stacktrace", pa.string()),
+        pa.field("error_category", pa.string()),
+        pa.field("error_transient", pa.bool_()),
+        pa.field("error_fingerprint", pa.string()),
+        pa.field("parent_job_id", pa.string()),
+        pa.field("parent_job_class", pa.string()),
+        pa.field("flow_parent_job_id", pa.string()),
+        required("depends_on_job_ids", list_of(pa.string())),
+        pa.field("batch_id", pa.string()),
+        pa.field("worker_id", pa.string()),
+        required("version", pa.uint64()),
+        required("is_deleted", pa.bool_()),
+    ]
+)
+"""One row is one execution of a job (`operation` is `process`) or one act of enqueueing it (`enqueue`).
+
+`(trace_id, span_id)`, lower-case hex, names the row; of several versions of a row the highest `version` is the truth,
+and `is_deleted` in it says that the row was merged into another one, or that its span was no job after all. Times are
+nanoseconds since 1970, `duration` and `queue_latency` nanoseconds. Null is what the telemetry does not say.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -237,6 +292,7 @@ SHAPES: Final[Mapping[Kind, Shape]] = MappingProxyType(
         Kind.SPANS: Shape(SPANS, "spans", MappingProxyType(_SHARED), Signal.TRACES),
         Kind.METRICS: Shape(METRICS, "metric_points", MappingProxyType({**_SHARED, "metric": METRIC}), Signal.METRICS),
         Kind.LOGS: Shape(LOGS, "log_records", MappingProxyType(_SHARED), Signal.LOGS),
+        Kind.JOBS: Shape(JOBS, "jobs", MappingProxyType({"resource": RESOURCE})),
     }
 )
 

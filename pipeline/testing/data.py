@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
+import pyarrow as pa
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -14,7 +15,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from pipeline import otlp
 from pipeline.batch import Batch
-from pipeline.kinds import Kind, Signal
+from pipeline.kinds import SHAPES, Kind, Signal
 from pipeline.receipt import Receipt
 
 EPOCH_NS = 1_795_300_000_000_000_000
@@ -77,6 +78,39 @@ def logs_batch(rows: int = 3, *, seed: int = 0, receipt: Receipt | None = None) 
     return _decoded(Signal.LOGS, request.SerializeToString(), receipt, f"logs-{seed}")
 
 
+def jobs_batch(rows: int = 3, *, seed: int = 0, receipt: Receipt | None = None) -> Batch:
+    """Return executions of jobs; every tenth failed. What a worker need not say is null."""
+    random = Random(seed)  # noqa: S311 - test data
+    schema = SHAPES[Kind.JOBS].schema
+    table = pa.Table.from_pylist(
+        [
+            {
+                **dict.fromkeys(schema.names),
+                "resource": 0,
+                "operation": "process",
+                "system": "celery",
+                "job_class": f"Job{row % 3}",
+                "job_id": f"{seed}-{row}",
+                "timestamp": EPOCH_NS + row * 1_000_000,
+                "duration": 500_000,
+                "trace_id": random.randbytes(16).hex(),
+                "span_id": random.randbytes(8).hex(),
+                "also_span_ids": [],
+                "outcome": "failed" if row % 10 == 9 else "succeeded",
+                "error_type": "ValueError" if row % 10 == 9 else None,
+                "is_retry_enqueue": False,
+                "depends_on_job_ids": [],
+                "version": 1,
+                "is_deleted": False,
+            }
+            for row in range(rows)
+        ],
+        schema,
+    )
+    resource = spans_batch(1, seed=seed).sides["resource"]
+    return Batch(Kind.JOBS, table, receipt or Receipt.issue(f"jobs-{seed}"), {"resource": resource})
+
+
 def _decoded(signal: Signal, body: bytes, receipt: Receipt | None, token: str) -> Batch:
     return otlp.decode(signal, [body]).batch(receipt or Receipt.issue(token))
 
@@ -85,6 +119,7 @@ _SAMPLES: Mapping[Kind, Callable[..., Batch]] = {
     Kind.SPANS: spans_batch,
     Kind.METRICS: points_batch,
     Kind.LOGS: logs_batch,
+    Kind.JOBS: jobs_batch,
 }
 
 

@@ -1,0 +1,5 @@
+"""Processor `error_type`: names errors, see `processor`."""
+
+from processors.error_type.processor import ErrorType
+
+__all__ = ["ErrorType"]

@@ -1,0 +1,67 @@
+"""The slow, obvious twin of the processor: one span after the other, on decoded protobuf."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from pipeline.columns import any_value_text
+from pipeline.kinds import Signal
+from pipeline.otlp import decode
+from pipeline.receipt import Receipt
+from processors.error_type.spans import split_retry_reason, split_status_message
+from processors.error_type.verdict import Error, Judge
+
+
+def pair(key: str, value: str | bool | int) -> KeyValue:
+    if isinstance(value, bool):
+        return KeyValue(key=key, value=AnyValue(bool_value=value))
+    if isinstance(value, int):
+        return KeyValue(key=key, value=AnyValue(int_value=value))
+    return KeyValue(key=key, value=AnyValue(string_value=value))
+
+
+def text(pairs: list[KeyValue], key: str) -> str:
+    """Return the first attribute of that key as text, empty for none."""
+    value = next((pair.value for pair in pairs if pair.key == key), None)
+    if value is None or value.WhichOneof("value") is None:
+        return ""
+    if value.WhichOneof("value") == "string_value":
+        return value.string_value
+    request = ExportTraceServiceRequest()
+    span = request.resource_spans.add().scope_spans.add().spans.add()
+    span.attributes.add(key="it").value.CopyFrom(value)
+    lists: Any = decode(Signal.TRACES, [request.SerializeToString()]).batch(Receipt.issue("")).column("attributes")
+    result: str = any_value_text(lists.values.field("value"))[0].as_py()
+    return result
+
+
+def tag(span: Span, judge: Judge) -> None:
+    """Do to one span what the processor does to all."""
+    own = list(span.attributes)
+    exceptions = [event for event in span.events if event.name == "exception"]
+    reasons = [event for event in span.events if event.name == "job failed"]
+    celery, taskiq = text(own, "celery.retry.reason"), text(own, "taskiq.retry.reason")
+    failed = bool(span.status.code == 2 or reasons or celery or taskiq or text(own, "error.type"))
+    if not failed and not exceptions:
+        return
+    event = list(exceptions[-1].attributes) if exceptions else []
+    reason = text(list(reasons[-1].attributes), "bullmq.job.failed.reason") if reasons else ""
+    retried, said = split_retry_reason(celery), split_status_message(span.status.message)
+    type_ = text(event, "exception.type") or retried[0] or text(own, "error.type") or said[0]
+    message = text(event, "exception.message") or reason or retried[1] or taskiq or said[1]
+    verdict = judge.verdict(Error(type_, message, text(event, "exception.stacktrace")))
+    has = {pair.key for pair in own}
+    for key, value in (
+        ("error.type", verdict.type if failed else ""),
+        ("job.error.category", str(verdict.category)),
+        ("job.error.transient", verdict.transient),
+        ("job.error.fingerprint", verdict.fingerprint),
+        ("job.error.rescued", not failed or None),
+        ("job.error.truncated", verdict.truncated or None),
+    ):
+        if key not in has and value is not None and value != "":
+            span.attributes.append(pair(key, value))
