@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, TextIO, TypeVar
@@ -40,6 +40,12 @@ ENDLESS_WIDTH = 1_000_000
 class Refused(Exception):
     """ClickHouse's own words about what is wrong with the statement."""
 
+    @property
+    def code(self) -> int | None:
+        """The number of the error in ClickHouse's `src/Common/ErrorCodes.cpp`."""
+        found = re.match(r"Code: (\d+)", str(self))
+        return int(found[1]) if found else None
+
 
 class Unanswered(Exception):
     """No usable answer; the message is ready for the user."""
@@ -62,19 +68,35 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to ask, and as whom. An empty user is ClickHouse's default one."""
+    """Where to ask, and as whom. An empty user is ClickHouse's default one, an empty database the URL's or its own."""
 
     url: str
     user: str
     password: str
     timeout_seconds: float
+    database: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a result is worded for people: with types below names or without, what NULL and no rows are called."""
+
+    types: bool = True
+    null: str = "NULL"
+    nothing: str = "no rows"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `jobsight query`."""
     parser.add_argument("sql", nargs="?", default="-", metavar="SQL", help="the statement; - or none: standard input")
+    add_options(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what `answer` reads: format, address, credentials, limits."""
     parser.add_argument("--format", choices=("table", *WRITERS, "json"), default="table", help="default: table")
     parser.add_argument("--url", default=DEFAULT_URL, help=f"ClickHouse's HTTP interface (default {DEFAULT_URL})")
+    parser.add_argument("--database", default="", metavar="NAME", help="the database (default: the URL's, or default)")
     parser.add_argument("--user", default=os.environ.get("CLICKHOUSE_USER", ""), help="or CLICKHOUSE_USER")
     parser.add_argument("--password", default=os.environ.get("CLICKHOUSE_PASSWORD", ""), help="or CLICKHOUSE_PASSWORD")
     parser.add_argument(
@@ -90,24 +112,40 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the result; 0 when the statement succeeded, 1 when it did not, 2 when there is none."""
-    from rich.console import Console
-
-    out, errors = Console(highlight=False, markup=False), Console(stderr=True, highlight=False, markup=False)
     if args.sql == "-" and sys.stdin.isatty():
-        _complain(errors, 'no SQL: write jobsight query "SELECT ..." or pipe it in')
+        _complain('no SQL: write jobsight query "SELECT ..." or pipe it in')
         return 2
     sql = sys.stdin.read() if args.sql == "-" else args.sql
     if not sql.strip():
-        _complain(errors, "the SQL is empty")
+        _complain("the SQL is empty")
         return 2
+    return answer(args, sql)
+
+
+def answer(
+    args: argparse.Namespace,
+    sql: str,
+    parameters: Mapping[str, str] | None = None,
+    *,
+    manner: Manner | None = None,
+    explain: Callable[[Refused], str] = str,
+) -> int:
+    """Print the result as the options of `add_options` say; 0 when the statement succeeded, 1 when it did not.
+
+    `parameters` fill the `{name:Type}` of the statement; `explain` says in the user's words why it was refused.
+    """
+    from rich.console import Console
+
+    out = Console(highlight=False, markup=False)
     limit = args.limit if args.limit is not None else (1000 if args.format in {"table", "vertical", "markdown"} else 0)
-    target = Target(args.url, args.user, args.password, args.timeout)
+    target = Target(args.url, args.user, args.password, args.timeout, args.database)
+    wanted = JSON_FORMAT if args.format == "json" else TEXT_FORMAT
     try:
-        _print(Answer(target, sql, JSON_FORMAT if args.format == "json" else TEXT_FORMAT), args.format, limit, out)
+        _print(Answer(target, sql, wanted, parameters or {}), args.format, limit, out, manner or Manner())
         sys.stdout.flush()
     except (Refused, Unanswered) as error:
         sys.stdout.flush()
-        _complain(errors, str(error))
+        _complain(explain(error) if isinstance(error, Refused) else str(error))
         return 1
     except BrokenPipeError:
         # The reader (a pager, `head`) has seen enough. Nothing may be flushed at exit into the closed pipe.
@@ -118,14 +156,18 @@ def run(args: argparse.Namespace) -> int:
 class Answer:
     """A statement's answer, read as it comes. Closing it early makes ClickHouse stop the query."""
 
-    def __init__(self, target: Target, sql: str, wanted: str) -> None:
+    def __init__(self, target: Target, sql: str, wanted: str, parameters: Mapping[str, str]) -> None:
         self._target = target
         self._started = time.monotonic()
         parts = urlsplit(target.url if "://" in target.url else f"http://{target.url}")
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise Unanswered(f"{target.url!r} is no URL of ClickHouse's HTTP interface: write it like {DEFAULT_URL}")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        path = f"{parts.path or '/'}?{urlencode([*parse_qsl(parts.query), ('default_format', wanted)])}"
+        options = dict(parse_qsl(parts.query)) | {"default_format": wanted}
+        if target.database:
+            options["database"] = target.database
+        options |= {f"param_{name}": _escaped(value) for name, value in parameters.items()}
+        path = f"{parts.path or '/'}?{urlencode(options)}"
         headers = {"X-ClickHouse-User": target.user, "X-ClickHouse-Key": target.password} if target.user else {}
         headers["Content-Type"] = "text/plain; charset=utf-8"
         try:
@@ -206,6 +248,11 @@ class Answer:
         return Unanswered(f"{self._target.url} answered {status}, which is not ClickHouse's HTTP interface: use --url")
 
 
+def _escaped(parameter: str) -> str:
+    """Write a parameter's value as ClickHouse reads it, which is as a field of TabSeparated."""
+    return parameter.translate(TSV_ESCAPES)
+
+
 def _first_line(text: str) -> str:
     """From the code to the end of its line; the row it cut off and ClickHouse's frame around it are left out."""
     found = re.search(r"Code: \d+.*", text)
@@ -213,7 +260,7 @@ def _first_line(text: str) -> str:
     return found.group().strip() if found else (lines[0] if lines else "ClickHouse gave no reason")
 
 
-def _print(answer: Answer, form: str, limit: int, out: Console) -> None:
+def _print(answer: Answer, form: str, limit: int, out: Console, manner: Manner) -> None:
     try:
         if not answer.is_as_wanted:
             for chunk in answer.chunks():
@@ -233,11 +280,11 @@ def _print(answer: Answer, form: str, limit: int, out: Console) -> None:
         columns = [Column(name, kind) for name, kind in zip(*head, strict=True)]
         rows = (json.loads(line) for line in lines)
         if form == "table":
-            _show_table(columns, rows, limit, answer, out)
+            _show_table(columns, rows, limit, answer, out, manner)
         else:
             left = WRITERS[form](columns, _at_most(rows, limit), sys.stdout)
             if form in {"markdown", "vertical"} and not left:
-                print("no rows")  # noqa: T201 - the command's output
+                print(manner.nothing)  # noqa: T201 - the command's output
             if limit and next(rows, None) is not None:
                 _note_cut(limit)
     finally:
@@ -245,7 +292,12 @@ def _print(answer: Answer, form: str, limit: int, out: Console) -> None:
 
 
 def _show_table(
-    columns: Sequence[Column], rows: Iterator[Sequence[str | None]], limit: int, answer: Answer, out: Console
+    columns: Sequence[Column],
+    rows: Iterator[Sequence[str | None]],
+    limit: int,
+    answer: Answer,
+    out: Console,
+    manner: Manner,
 ) -> None:
     from rich import box
     from rich.table import Table
@@ -254,15 +306,16 @@ def _show_table(
     shown = list(_at_most(rows, limit))
     more = bool(limit) and next(rows, None) is not None
     if not shown:
-        out.print(f"no rows in {answer.seconds:.3f} s", style="dim")
+        out.print(f"{manner.nothing} in {answer.seconds:.3f} s", style="dim", soft_wrap=True)
         return
     if not out.is_terminal:
         out.width = ENDLESS_WIDTH  # whoever reads a pipe wants whole cells
     table = Table(box=box.ROUNDED if out.is_terminal else box.ASCII2, header_style="bold")
     for column in columns:
-        header = Text.assemble(printable(column.name), ("\n" + column.type, "dim not bold"))
+        types = [("\n" + column.type, "dim not bold")] if manner.types else []
+        header = Text.assemble(printable(column.name), *types)
         table.add_column(header, justify="right" if column.is_number else "left", no_wrap=True, overflow="ellipsis")
-    null = Text("NULL", style="dim")
+    null = Text(manner.null, style="dim")
     for row in shown:
         table.add_row(
             *(
@@ -365,8 +418,10 @@ def _note_cut(limit: int) -> None:
     print(f"stopped after {limit:,} rows; there are more, use --limit", file=sys.stderr)  # noqa: T201 - for the user
 
 
-def _complain(errors: Console, text: str) -> None:
-    errors.print(text, style="red", soft_wrap=True)
+def _complain(text: str) -> None:
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False, markup=False).print(text, style="red", soft_wrap=True)
 
 
 def _limit(text: str) -> int:

@@ -39,7 +39,7 @@ class MetricsTables(Config):
 
 
 class TableEngine(Config):
-    """`table_engine`: what created tables are made with."""
+    """`table_engine`: what created tables are made with. `jobs` gets the replacing engine that is as replicated."""
 
     name: str = ""
     """An engine of the MergeTree family; unset: `MergeTree`."""
@@ -56,7 +56,7 @@ class TableEngine(Config):
 
 
 class ClickHouseConfig(ExporterConfig):
-    """Writes to the tables of the Collector's ClickHouse exporter, over ClickHouse's HTTP interface."""
+    """Writes to the tables of the Collector's ClickHouse exporter, and to `jobs`, over ClickHouse's HTTP interface."""
 
     unsupported_keys: ClassVar[Mapping[str, str]] = {
         "json": "attributes are stored as Map columns, which every server and dashboard knows",
@@ -98,6 +98,9 @@ class ClickHouseConfig(ExporterConfig):
     logs_table_name: str = Field("otel_logs", min_length=1)
 
     traces_table_name: str = Field("otel_traces", min_length=1)
+
+    jobs_table_name: str = Field("jobs", min_length=1)
+    """The table of executions and enqueues; its views are named after it without a final "s": `job_summary`."""
 
     metrics_tables: MetricsTables = MetricsTables()
 
@@ -147,7 +150,7 @@ class ClickHouseConfig(ExporterConfig):
         """Return the name of each table by its key (`exporters.clickhouse.tables`)."""
         prefix = "" if self.metrics_tables.model_fields_set else self.metrics_table_name
         metrics = {kind: f"{prefix}_{kind}" if prefix else table.name for kind, table in self.metrics_tables}
-        return {"traces": self.traces_table_name, "logs": self.logs_table_name, **metrics}
+        return {"traces": self.traces_table_name, "logs": self.logs_table_name, **metrics, "jobs": self.jobs_table_name}
 
     def database_of(self, address: Address) -> str:
         """Return the database: a configured one that is not `default`, else the URL's, else `default`."""

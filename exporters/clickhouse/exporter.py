@@ -160,7 +160,13 @@ class _Link:
         columns = await self.known.writable(part.table, part.columns.column_names)
         statement = self.schema.insert(name, columns)
         chosen = part.columns.select(columns)
-        made = bodies(chosen, time_column=part.table.time_column, compression=self.compression, token=f"{token}:{name}")
+        made = bodies(
+            chosen,
+            time_column=part.table.time_column,
+            version=part.table.version,
+            compression=self.compression,
+            token=f"{token}:{name}",
+        )
         while (body := await self.offload(lambda: next(made, None))) is not None:
             began = self.now()
             settings = {**self.settings, "insert_deduplication_token": body.token}

@@ -63,7 +63,7 @@ class KnownTables:
         if required:
             raise Rejected(
                 f"table {self._schema.database}.{self._names[table.key]} lacks the columns {', '.join(required)}; "
-                "compare it with the Collector's schema and add them"
+                "compare it with the table that create_schema makes and add them"
             )
         return [name for name in columns if name not in missing]
 

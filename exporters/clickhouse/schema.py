@@ -1,11 +1,12 @@
 """The statements that make and describe tables. Pure: text in, text out; the templates are in `sql/`.
 
-The tables are those of the Collector's ClickHouse exporter, with one setting more: the window in which ClickHouse
-remembers the tokens of inserts, so that a repeated insert is ignored.
+The tables of OTLP's signals are those of the Collector's ClickHouse exporter, with one setting more: the window in
+which ClickHouse remembers the tokens of inserts, so that a repeated insert is ignored. `jobs` is our own.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +20,10 @@ WINDOW: Final = 1000
 """Inserts that a table remembers: ten million rows at batches of ten thousand."""
 
 REPLICATED_WINDOW_SECONDS: Final = 7 * 24 * 3600
+
+_FAMILY: Final = re.compile(r"(Replicated|Shared)?\w*MergeTree")
+_REPLICA: Final = re.compile(r"\s*'(?:[^'\\]|\\.|'')*'(?:\s*,\s*'(?:[^'\\]|\\.|'')*')?", re.DOTALL)
+"""The arguments of Replicated engines that come first: path in Keeper and name of the replica, both text."""
 
 _UNITS: Final = ((86400, "toIntervalDay"), (3600, "toIntervalHour"), (60, "toIntervalMinute"), (1, "toIntervalSecond"))
 
@@ -40,11 +45,11 @@ class Schema:
         """Yield the statements that make `table` under `name`, with what belongs to it, in order."""
         for template in table.templates:
             yield _template(template.file).format(
-                table=self.qualified(name + template.suffix),
+                table=self.qualified(template.name(name)),
                 source=self.qualified(name),
                 target=self.qualified(name + template.target),
                 on_cluster=self._on_cluster,
-                engine=self._engine,
+                engine=self._engine(table),
                 ttl=ttl_clause(template.ttl_column, self.config.ttl),
                 deduplication=self._deduplication,
             )
@@ -75,9 +80,10 @@ class Schema:
     def _on_cluster(self) -> str:
         return f"ON CLUSTER {literal(self.config.cluster_name)}" if self.config.cluster_name else ""
 
-    @property
-    def _engine(self) -> str:
+    def _engine(self, table: Table) -> str:
         engine = self.config.table_engine
+        if table.version:
+            return replacing(engine.name, engine.params if engine.name else "", table.version)
         return f"{engine.name}({engine.params})" if engine.name else "MergeTree()"
 
     @property
@@ -95,6 +101,17 @@ def forgets_tokens(engine_full: str) -> bool:
     engine = engine_full.partition("(")[0].partition(" ")[0]
     plain = engine.endswith("MergeTree") and not engine.startswith(("Replicated", "Shared"))
     return plain and "non_replicated_deduplication_window" not in engine_full
+
+
+def replacing(engine: str, params: str, version: tuple[str, ...]) -> str:
+    """Return the engine for rows that replace each other, as replicated as `engine` is.
+
+    Of `params` only path and replica are kept: the rest belongs to the engine that was asked for.
+    """
+    family = _FAMILY.fullmatch(engine)
+    prefix = (family[1] or "") if family else ""
+    replica = _REPLICA.match(params) if prefix else None
+    return f"{prefix}ReplacingMergeTree({', '.join([*([replica[0].strip()] if replica else []), *version])})"
 
 
 def ttl_clause(column: str, seconds: float) -> str:

@@ -12,19 +12,25 @@ from typing import Final
 
 import pyarrow as pa
 
-from exporters.clickhouse import logs, metrics, spans
+from exporters.clickhouse import jobs, logs, metrics, spans
 from pipeline import SHAPES, Batch, Kind, Receipt
 from pipeline.kinds import MetricType
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A file of `sql/` that makes `<table><suffix>`; a view writes to `<table><target>`."""
+    """A file of `sql/` that makes `<table><suffix>`; a materialized view writes to `<table><target>`."""
 
     file: str
     suffix: str = ""
     ttl_column: str = ""
     target: str = ""
+    singular: bool = False
+    """Drop a final "s" of the table's name before the suffix: `jobs` has the view `job_summary`."""
+
+    def name(self, table: str) -> str:
+        """Return the name of what it makes beside a table of this name."""
+        return (table.removesuffix("s") if self.singular else table) + self.suffix
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,9 @@ class Table:
 
     optional: frozenset[str] = frozenset()
     """Columns that older tables lack; without them the others are written."""
+
+    version: tuple[str, ...] = ()
+    """Arguments of a replacing engine, by which a newer row takes the place of an older one. None: rows only add up."""
 
     def no_rows(self) -> pa.Table:
         """Return the columns of a batch without rows."""
@@ -91,7 +100,21 @@ METRICS: Final = {
     for type_ in MetricType
 }
 
-TABLES: Final = (TRACES, LOGS, *METRICS.values())
+JOBS: Final = Table(
+    "jobs",
+    Kind.JOBS,
+    (
+        Template("jobs.sql", ttl_column="toDateTime(Timestamp)"),
+        Template("job_summary.sql", suffix="_summary", singular=True),
+        Template("job_errors.sql", suffix="_errors", singular=True),
+        Template("job_events.sql", suffix="_events", singular=True),
+    ),
+    jobs.columns,
+    time_column="Timestamp",
+    version=jobs.VERSION,
+)
+
+TABLES: Final = (TRACES, LOGS, *METRICS.values(), JOBS)
 
 _WHOLE: Final = {table.kind: table for table in TABLES if table.kind is not Kind.METRICS}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,11 +31,13 @@ class Body:
     rows: int
 
 
-def bodies(columns: pa.Table, *, time_column: str, compression: Compression, token: str) -> Iterator[Body]:
+def bodies(
+    columns: pa.Table, *, time_column: str, compression: Compression, token: str, version: Sequence[str] = ()
+) -> Iterator[Body]:
     """Yield what to insert, mostly one body; more where the rows are of more than `DAYS` days."""
     for number, rows in enumerate(divide_by_days(columns, time_column)):
         data, encoding = encoded(rows, compression)
-        yield Body(data, encoding, f"{token}:{number}:{fingerprint(rows, time_column)}", rows.num_rows)
+        yield Body(data, encoding, f"{token}:{number}:{fingerprint(rows, time_column, *version)}", rows.num_rows)
 
 
 def divide_by_days(columns: pa.Table, time_column: str) -> list[pa.Table]:
@@ -50,13 +52,17 @@ def divide_by_days(columns: pa.Table, time_column: str) -> list[pa.Table]:
     return [columns.filter(pa.array(groups == group)).combine_chunks() for group in range(int(groups[-1:].max()) + 1)]
 
 
-def fingerprint(columns: pa.Table, time_column: str) -> str:
+def fingerprint(columns: pa.Table, time_column: str, *version: str) -> str:
     """Return a few digits that tell apart different rows under one receipt.
 
     A token alone says which intake rows came from. Two pipelines may bring different rows of one intake here, and a
-    replay may sample differently; without this the second insert would be taken for a repetition and lost.
+    replay may sample differently; without this the second insert would be taken for a repetition and lost. A row that
+    is written again keeps its time, so the columns of its version count, too.
     """
-    return f"{columns.num_rows:x}-{zlib.crc32(_nanoseconds(columns, time_column).data):08x}"
+    checksum = zlib.crc32(_nanoseconds(columns, time_column).data)
+    for name in version:
+        checksum = zlib.crc32(one_array(columns.column(name)).to_numpy().data, checksum)
+    return f"{columns.num_rows:x}-{checksum:08x}"
 
 
 def encoded(columns: pa.Table, compression: Compression) -> tuple[memoryview, str | None]:

@@ -101,6 +101,18 @@ async def test_table_shows_values_as_clickhouse_prints_them(server: Server, caps
     assert server.asked[0][1]["default_format"] == query.TEXT_FORMAT
 
 
+async def test_the_database_is_named_once(server: Server) -> None:
+    """Scenario: a database in the URL, another with `--database`. Guarantees: the option wins, the URL's rest stays."""
+    server.answers(TEXT)
+
+    code = await asyncio.to_thread(
+        query.run, arguments("--url", f"{server.url}?database=a&max_threads=1", "--database", "b", SQL)
+    )
+
+    assert code == 0
+    assert server.asked[0][1] == {"database": "b", "max_threads": "1", "default_format": query.TEXT_FORMAT}
+
+
 async def test_numbers_are_aligned_right(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     """Scenario: a column of numbers of different length, one of strings. Guarantees: right and left edges line up."""
     server.answers(b'["n","s"]\n["Nullable(Int64)","String"]\n["1","a"]\n["10000","bbbb"]\n')

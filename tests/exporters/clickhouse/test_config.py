@@ -73,6 +73,7 @@ def test_connection_params_win_over_the_url() -> None:
         ({"table_engine": {"name": "Log"}}, "must be an engine of the MergeTree family, such as ReplicatedMergeTree"),
         ({"table_engine": {"name": "MergeTree(); DROP TABLE x"}}, "must be an engine of the MergeTree family"),
         ({"traces_table_name": ""}, "at least 1 character"),
+        ({"jobs_table_name": ""}, "at least 1 character"),
         ({"metrics_tables": {"gauge": {"name": ""}}}, "at least 1 character"),
         ({"databse": "x"}, "Extra inputs"),
     ],
@@ -130,10 +131,12 @@ def test_database(endpoint: str, database: str, expected: str) -> None:
 
 
 def test_table_names() -> None:
-    """Scenario: defaults, one name changed, the deprecated prefix. Guarantees: the Collector's names."""
+    """Scenario: defaults, one name changed, the deprecated prefix. Guarantees: the Collector's names, and ours."""
     defaults = config().table_names()
     changed = config(metrics_tables={"sum": {"name": "sums"}}, metrics_table_name="ignored").table_names()
-    prefixed = config(metrics_table_name="m", logs_table_name="l", traces_table_name="t").table_names()
+    prefixed = config(
+        metrics_table_name="m", logs_table_name="l", traces_table_name="t", jobs_table_name="j"
+    ).table_names()
 
     assert defaults == {
         "traces": "otel_traces",
@@ -143,6 +146,7 @@ def test_table_names() -> None:
         "histogram": "otel_metrics_histogram",
         "exponential_histogram": "otel_metrics_exponential_histogram",
         "summary": "otel_metrics_summary",
+        "jobs": "jobs",
     }
     assert changed == {**defaults, "sum": "sums"}
     assert prefixed == {
@@ -153,6 +157,7 @@ def test_table_names() -> None:
         "histogram": "m_histogram",
         "exponential_histogram": "m_exponential_histogram",
         "summary": "m_summary",
+        "jobs": "j",
     }
 
 

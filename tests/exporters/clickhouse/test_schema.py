@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from exporters.clickhouse.config import ClickHouseConfig
-from exporters.clickhouse.schema import Schema, forgets_tokens, identifier, insertable, literal, ttl_clause
-from exporters.clickhouse.tables import LOGS, METRICS, TABLES, TRACES, Table
+from exporters.clickhouse.schema import Schema, forgets_tokens, identifier, insertable, literal, replacing, ttl_clause
+from exporters.clickhouse.tables import JOBS, LOGS, METRICS, TABLES, TRACES, Table
 from pipeline.kinds import MetricType
 from tests.exporters.clickhouse.servers import Store
 
@@ -128,6 +128,29 @@ OF_TYPE = {
 }
 
 
+OPTIONAL_INT = "Nullable(Int32)"
+JOB_COLUMNS = {
+    **dict.fromkeys(("Operation", "System", "Adapter", "JobClass", "Queue", "ServiceName", "Host", "WorkerId"), LC),
+    **dict.fromkeys(("Outcome", "OutcomeSource", "EnqueuedAtSource", "LinkStyle", "ParentJobClass"), LC),
+    **dict.fromkeys(("ErrorType", "ErrorSource", "ErrorCategory", "ErrorFingerprint"), LC),
+    **dict.fromkeys(("JobId", "ProviderJobId", "TraceId", "SpanId", "EnqueueSpanId", "BatchId"), "String"),
+    **dict.fromkeys(("ErrorMessage", "ExceptionStacktrace", "ParentJobId", "FlowParentJobId"), "String"),
+    **dict.fromkeys(("AlsoSpanIds", "DependsOnJobIds"), "Array(String)"),
+    **dict.fromkeys(("Attempt", "MaxAttempts"), OPTIONAL_INT),
+    **dict.fromkeys(("EnqueuedAt", "ScheduledFor"), f"Nullable({TIME})"),
+    "Timestamp": TIME,
+    "Duration": "UInt64",
+    "IsRetryEnqueue": "Bool",
+    "BatchCount": "Int32",
+    "AttemptInferred": "Int32",
+    "QueueLatency": "Nullable(UInt64)",
+    "ErrorTransient": "Nullable(Bool)",
+    "ResourceAttributes": MAP,
+    "Version": "UInt64",
+    "IsDeleted": "UInt8",
+}
+
+
 def pair(name: str, column: str) -> list[tuple[str, str, str, int]]:
     return [
         (f"idx_{name}_key", f"mapKeys({column})", "bloom_filter(0.01)", 1),
@@ -242,6 +265,34 @@ def test_a_table_is_the_collectors(
 
 
 @pytest.mark.integration
+def test_jobs_replace_by_version(store: Store, made: tuple[Schema, dict[str, str]]) -> None:
+    """Scenario: the table of jobs is made, twice, on a real engine.
+
+    Guarantees: its columns are those of the contract with their types; partition and sorting key are made of what all
+    versions of a row have in common; TTL and the token window are those of the other tables; each view is there.
+    """
+    found = store.rows(
+        "SELECT name, type, compression_codec FROM system.columns WHERE database = 'golden' AND table = 'jobs'"
+    )
+    indexes = store.rows("SELECT expr FROM system.data_skipping_indices WHERE database = 'golden' AND table = 'jobs'")
+    (table,) = store.rows(
+        "SELECT engine, partition_key, sorting_key, engine_full FROM system.tables "
+        "WHERE database = 'golden' AND name = 'jobs'"
+    )
+    views = store.rows("SELECT name FROM system.tables WHERE database = 'golden' AND engine = 'View' ORDER BY name")
+
+    assert {row["name"]: row["type"] for row in found} == JOB_COLUMNS
+    assert {row["compression_codec"] for row in found} == {Z, DZ}
+    assert {row["expr"] for row in indexes} >= {"TraceId", "JobId", "ProviderJobId"}
+    assert (table["engine"], table["partition_key"]) == ("ReplacingMergeTree", "toDate(Timestamp)")
+    assert table["sorting_key"] == "Timestamp, TraceId, SpanId"
+    assert table["engine_full"].startswith("ReplacingMergeTree(Version, IsDeleted)")
+    assert "TTL toDateTime(Timestamp) + toIntervalHour(3)" in table["engine_full"]
+    assert table["engine_full"].endswith("non_replicated_deduplication_window = 1000")
+    assert [row["name"] for row in views] == ["job_errors", "job_events", "job_summary"]
+
+
+@pytest.mark.integration
 def test_primary_key_and_default_of_logs(store: Store, made: tuple[Schema, dict[str, str]]) -> None:
     """Scenario: the log table. Guarantees: its shorter primary key, and the second that is worked out."""
     (row,) = store.rows("SELECT primary_key FROM system.tables WHERE database = 'golden' AND name = 'otel_logs'")
@@ -303,10 +354,49 @@ def test_clusters_and_engines() -> None:
     assert statements[0] == "CREATE DATABASE IF NOT EXISTS `otel` ON CLUSTER '{cluster}'"
     assert all("ON CLUSTER '{cluster}'" in text for text in statements)
     tables = [text for text in statements if text.startswith("CREATE TABLE")]
-    assert len(tables) == 8
-    assert all("ENGINE = ReplicatedMergeTree('/tables/{shard}/{table}', '{replica}')" in text for text in tables)
+    assert len(tables) == 9
+    assert all("ENGINE = ReplicatedMergeTree('/tables/{shard}/{table}', '{replica}')" in text for text in tables[:-1])
+    jobs = "ENGINE = ReplicatedReplacingMergeTree('/tables/{shard}/{table}', '{replica}', Version, IsDeleted)"
+    assert jobs in tables[-1]
     assert all("replicated_deduplication_window_seconds = 604800" in text for text in tables)
     assert not any("non_replicated" in text for text in tables)
+
+
+@pytest.mark.parametrize(
+    ("engine", "params", "expected"),
+    [
+        ("", "", "ReplacingMergeTree(Version, IsDeleted)"),
+        ("MergeTree", "1", "ReplacingMergeTree(Version, IsDeleted)"),
+        ("SummingMergeTree", "'x'", "ReplacingMergeTree(Version, IsDeleted)"),
+        ("ReplicatedMergeTree", "", "ReplicatedReplacingMergeTree(Version, IsDeleted)"),
+        (
+            "ReplicatedMergeTree",
+            " '/a,b''c', '{r}' ",
+            "ReplicatedReplacingMergeTree('/a,b''c', '{r}', Version, IsDeleted)",
+        ),
+        (
+            "ReplicatedReplacingMergeTree",
+            r"'/it\'s', '{r}', Timestamp",
+            r"ReplicatedReplacingMergeTree('/it\'s', '{r}', Version, IsDeleted)",
+        ),
+        ("SharedMergeTree", "'/x', 'r'", "SharedReplacingMergeTree('/x', 'r', Version, IsDeleted)"),
+    ],
+)
+def test_jobs_are_as_replicated_as_the_rest(engine: str, params: str, expected: str) -> None:
+    """Scenario: `table_engine` of every sort. Guarantees: path and replica are kept, the version is always there."""
+    assert replacing(engine, params, ("Version", "IsDeleted")) == expected
+
+
+@pytest.mark.parametrize(
+    ("table", "views"),
+    [("jobs", ["job_summary", "job_errors", "job_events"]), ("work", ["work_summary", "work_errors", "work_events"])],
+)
+def test_views_are_named_after_their_table(table: str, views: list[str]) -> None:
+    """Scenario: the table's usual name and another. Guarantees: views beside it that read from it, never another's."""
+    made = list(schema(database="d").create(JOBS, table))
+
+    assert [text.split()[5] for text in made] == [f"`d`.`{name}`" for name in (table, *views)]
+    assert all(f"FROM `d`.`{table}`" in text for text in made[1:])
 
 
 def test_engine_parameters_without_name_are_ignored() -> None:

@@ -1,0 +1,140 @@
+"""Print a ready analysis of the jobs that ClickHouse has.
+
+Each report is one statement of `sql/` over the table `jobs` or its view `job_events`; `docs/report.md` describes them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Final
+
+from pipeline import query
+
+HOUR: Final = 3600
+ALWAYS: Final = 0
+LONGEST_SECONDS: Final = 2**32 - 1
+
+UNKNOWN_TABLES: Final = frozenset({60, 81})
+"""UNKNOWN_TABLE and UNKNOWN_DATABASE (ClickHouse's `src/Common/ErrorCodes.cpp`)."""
+
+UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a report shows, how far it looks back unless told, and what it says when it finds nothing."""
+
+    about: str
+    since_seconds: int
+    nothing: str
+
+
+REPORTS: Final[Mapping[str, Report]] = MappingProxyType(
+    {
+        "errors": Report("what fails: one row per error fingerprint", HOUR, "no failures"),
+        "job": Report("the life of one job across its attempts", ALWAYS, "no job with this id"),
+        "jobs": Report("executions, failures and latencies per job class", HOUR, "no executions"),
+        "lost": Report("enqueued, due, and never processed", HOUR, "no lost jobs"),
+        "retries": Report("jobs that are retried most, and retry loops", HOUR, "no retried jobs"),
+    }
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the reports of `jobsight report` with their options."""
+    parser.set_defaults(report=None)
+    reports = parser.add_subparsers(title="reports", metavar="NAME")
+    for name, report in REPORTS.items():
+        command = reports.add_parser(name, help=report.about, description=report.about)
+        command.set_defaults(report=name)
+        if name == "job":
+            command.add_argument("job", metavar="JOB_ID", help="the job's id, or its back end's")
+        if name == "lost":
+            command.add_argument(
+                "--after", type=_duration, default=15 * 60, metavar="TIME", help="how long it is due (default 15m)"
+            )
+        since = "everything" if report.since_seconds == ALWAYS else "1h"
+        command.add_argument(
+            "--since",
+            type=_duration,
+            default=report.since_seconds,
+            metavar="TIME",
+            help=f"how far to look back, like 90s, 15m, 1h, 7d; 0: everything (default {since})",
+        )
+        command.add_argument("--table", default="jobs", metavar="NAME", help="the table of jobs (default jobs)")
+        query.add_options(command)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the report; 0 when ClickHouse answered, 1 when it did not, 2 without the name of a report."""
+    if args.report is None:
+        names = "".join(f"  {name:<8} {report.about}\n" for name, report in REPORTS.items())
+        sys.stderr.write(f"no report named; write jobsight report NAME, where NAME is one of\n{names}")
+        return 2
+    report = REPORTS[args.report]
+    return query.answer(
+        args,
+        files("pipeline.report").joinpath("sql", f"{args.report}.sql").read_text(encoding="utf-8"),
+        _parameters(args),
+        manner=query.Manner(types=False, null="", nothing=_nothing(report, args)),
+        explain=partial(_explain, args=args),
+    )
+
+
+def _parameters(args: argparse.Namespace) -> dict[str, str]:
+    """Return what fills the `{name:Type}` of the statements; those that a statement does not have are ignored."""
+    parameters = {
+        "table": args.table,
+        # As exporter clickhouse names the view that it makes beside the table.
+        "events": f"{args.table.removesuffix('s')}_events",
+        "since": str(args.since),
+    }
+    if args.report == "job":
+        parameters["job"] = args.job
+    if args.report == "lost":
+        parameters["after"] = str(args.after)
+    return parameters
+
+
+def _nothing(report: Report, args: argparse.Namespace) -> str:
+    if args.since == ALWAYS:
+        return report.nothing
+    return f"{report.nothing} within the last {_written(args.since)} (--since)"
+
+
+def _explain(refused: query.Refused, *, args: argparse.Namespace) -> str:
+    """Say why there is no answer; a missing table is what a newcomer meets first."""
+    if refused.code not in UNKNOWN_TABLES:
+        return str(refused)
+    wanted = _parameters(args)["events" if args.report == "job" else "table"]
+    where = f"{args.url}, database {args.database}," if args.database else args.url
+    return (
+        f"{where} has no table {wanted}: no jobs yet. Is processor `jobs` in the pipeline, before exporter "
+        "`clickhouse`? Where the table has another name or database, use --table or --database"
+    )
+
+
+def _written(seconds: int) -> str:
+    """Write seconds in the largest unit that divides them."""
+    for unit in ("d", "h", "m"):
+        if seconds % UNITS[unit] == 0:
+            return f"{int(seconds / UNITS[unit])}{unit}"
+    return f"{seconds}s"
+
+
+def _duration(text: str) -> int:
+    """Return whole seconds, rounded up."""
+    found = DURATION.fullmatch(text)
+    seconds = float(found[1]) * UNITS[found[2]] if found else 0.0 if text == "0" else math.inf
+    if seconds > LONGEST_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration: write 90s, 15m, 1h, 7d, or 0")
+    return math.ceil(seconds)
