@@ -1,0 +1,123 @@
+"""64-bit hashes of ids and texts, for whole columns at once; the same in every process, so that they can be stored.
+
+They stand for ids in the window's indexes. 0 is never the hash of something: it means "none". Two different ids share a
+hash once in 2**64 pairs; who can choose ids could make that happen, and would see two of his own jobs taken for one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.arrays import Column
+
+Hashes = npt.NDArray[np.uint64]
+
+_PREFIX_BYTES: Final = 256
+"""Of a text longer than this its beginning, its last eight bytes and its length are hashed: ids are shorter."""
+
+# Multipliers of splitmix64 (Steele, Lea, Flood 2014)
+_M1: Final = np.uint64(0xBF58476D1CE4E5B9)
+_M2: Final = np.uint64(0x94D049BB133111EB)
+_STEP: Final = np.uint64(0x9E3779B97F4A7C15)
+_30, _27, _31 = np.uint64(30), np.uint64(27), np.uint64(31)
+
+
+def mixed(values: Hashes) -> Hashes:
+    """Return the values with their bits spread (the finalizer of splitmix64)."""
+    bits = values + _STEP
+    bits ^= bits >> _30
+    bits *= _M1
+    bits ^= bits >> _27
+    bits *= _M2
+    bits ^= bits >> _31
+    return bits
+
+
+def combined(*parts: Hashes) -> Hashes:
+    """Return one hash of several, whose order matters; never 0."""
+    total = parts[0]
+    for part in parts[1:]:
+        total = mixed(total) ^ part
+    return _not_zero(mixed(total))
+
+
+def text_hashes(texts: Column) -> Hashes:
+    """Return the hash of each text or binary value; 0 for null."""
+    rows = len(texts)
+    if texts.null_count == rows:
+        return np.zeros(rows, np.uint64)
+    _, offsets_buffer, data_buffer = texts.buffers()
+    offsets = np.frombuffer(offsets_buffer, np.int32)[texts.offset : texts.offset + rows + 1].astype(np.int64)
+    first, last = offsets[0], offsets[-1]
+    padded = np.zeros(last - first + 16, np.uint8)
+    if last > first:
+        padded[: last - first] = np.frombuffer(data_buffer, np.uint8)[first:last]
+    # the eight bytes that begin at each byte
+    words = np.ndarray(len(padded) - 8, "<u8", buffer=padded.data, strides=(1,))
+    starts = offsets[:-1] - first
+    lengths = np.diff(offsets)
+    total = mixed(lengths.astype(np.uint64))
+    longest = min(int(lengths.max()), _PREFIX_BYTES)
+    for position in range(0, longest, 8):
+        here = np.flatnonzero(lengths > position) if position else np.flatnonzero(lengths)
+        left = lengths[here] - position
+        word = words[starts[here] + position]
+        cut = np.maximum(64 - 8 * left, 0).astype(np.uint64)
+        total[here] = mixed(total[here] ^ ((word << cut) >> cut))
+    beyond = np.flatnonzero(lengths > _PREFIX_BYTES)
+    if len(beyond):
+        total[beyond] = mixed(total[beyond] ^ words[starts[beyond] + lengths[beyond] - 8])
+    total = _not_zero(total)
+    if texts.null_count:
+        total[~texts.is_valid().to_numpy(zero_copy_only=False)] = 0
+    return total
+
+
+def words_of(ids: Column, width: int) -> npt.NDArray[np.uint64]:
+    """Return binary ids of `width` bytes as big-endian words: an array of shape (rows, width / 8), 0 for empty ids.
+
+    What is longer is cut and what is shorter filled up: such ids are none (OTLP has 16 and 8 bytes), and stay apart
+    well enough.
+    """
+    rows = len(ids)
+    found = np.zeros((rows, width // 8), np.uint64)
+    if rows == 0:
+        return found
+    _, offsets_buffer, data_buffer = ids.buffers()
+    offsets = np.frombuffer(offsets_buffer, np.int32)[ids.offset : ids.offset + rows + 1]
+    lengths = np.diff(offsets)
+    present = lengths > 0
+    if not present.any():
+        return found
+    if ((lengths == width) | ~present).all():
+        data: npt.NDArray[Any] = np.frombuffer(data_buffer, ">u8", (offsets[-1] - offsets[0]) // 8, offsets[0])
+        found[present] = data.reshape(-1, width // 8)
+        return found
+    # ids of a wrong length are rare enough for a loop
+    filled = b"".join((value or b"")[:width].ljust(width, b"\0") for value in ids.to_pylist())
+    return np.frombuffer(filled, ">u8").reshape(rows, width // 8).astype(np.uint64)
+
+
+def hex_of(*words: npt.NDArray[np.uint64]) -> pa.StringArray:
+    """Return the lower-case hex digits of ids given as big-endian words, one array a word."""
+    rows = len(words[0])
+    joined = np.column_stack(words).astype(">u8") if rows else np.zeros((0, len(words)), ">u8")
+    digits = np.frombuffer(joined.tobytes().hex().encode(), np.uint8)
+    bounds = np.arange(rows + 1, dtype=np.int32) * (16 * len(words))
+    return pa.StringArray.from_buffers(rows, pa.py_buffer(bounds), pa.py_buffer(digits))  # type: ignore[arg-type]  # arrays are buffers, which numpy's types do not say on 3.11
+
+
+def span_hashes(trace: npt.NDArray[np.uint64], span: npt.NDArray[np.uint64]) -> Hashes:
+    """Return the hash of (trace id, span id), given as words; 0 where there is no span id."""
+    total = combined(trace[:, 0], trace[:, 1], span)
+    total[span == 0] = 0
+    return total
+
+
+def _not_zero(hashes: Hashes) -> Hashes:
+    hashes[hashes == 0] = 1
+    return hashes

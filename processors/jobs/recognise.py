@@ -1,0 +1,417 @@
+"""Spans and log records -> facts about jobs, by the table of conventions. Pure; loops over conventions, not over rows.
+
+Rules: job-conventions, sections 2 (recognising), 3 (fields) and 4.4 (errors).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import Batch
+from pipeline.arrays import Column
+from processors.jobs.conventions import CANONICAL, TEXT_FIELDS, Convention, Source
+from processors.jobs.facts import TEXTS, ErrorSource, Evidence, FactArray, Outcome, Role, blank, no_texts
+from processors.jobs.hashing import Hashes, combined, mixed, span_hashes, text_hashes, words_of
+from processors.jobs.looking import EXCEPTION_KEYS, Look, Mask, Numbers, Vocabulary, resource_texts, spread, texts_at
+from processors.jobs.parsing import ABSENT, capped, durations_ns, integers, retry_errors, status_errors, times_ns
+
+_IGNORED: Final = 255
+_DAY_NS: Final = np.uint64(24 * 3600 * 10**9)
+_LARGEST_COUNT: Final = 2**31 - 1
+_EXCEPTION_LOGS: Final = r"^$|^exception$|\.exception$"
+_NO_HASHES: Final = np.zeros(0, np.uint64)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much text of an error is kept, in bytes."""
+
+    message_bytes: int
+    stacktrace_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recogniser:
+    """A table of conventions, made ready for columns."""
+
+    table: tuple[Convention, ...]
+    limits: Limits
+    database_attribute: str | None
+    vocabulary: Vocabulary = field(init=False)
+    labels: tuple[str, ...] = field(init=False)
+    """What `enqueued_at_source` can be; facts hold numbers in this list."""
+
+    database_systems: Hashes = field(init=False)
+    """Hashes of the systems whose ids are numbers of a database."""
+
+    def __post_init__(self) -> None:
+        labels = {
+            source.label: None
+            for convention in self.table
+            for name in ("available_at", "created_at", "inserted_at")
+            for source in getattr(convention.fields, name)
+        }
+        systems = [convention.system for convention in self.table if convention.database_ids]
+        object.__setattr__(self, "vocabulary", Vocabulary.of(self.table))
+        object.__setattr__(self, "labels", tuple(labels))
+        object.__setattr__(self, "database_systems", text_hashes(pa.array(systems, pa.string())))
+
+    def spans(self, batch: Batch, resources: npt.NDArray[np.int32]) -> Evidence:
+        """Return the facts in a batch of spans. `resources` are the window's numbers of the batch's resources."""
+        traces = words_of(batch.column("trace_id"), 16)
+        span_ids = words_of(batch.column("span_id"), 8)[:, 0]
+        hashes = span_hashes(traces, span_ids)
+        parents = span_hashes(traces, words_of(batch.column("parent_span_id"), 8)[:, 0])
+        look = Look(batch, self.vocabulary)
+        ordinary = (parents != 0) & (hashes != 0)
+        if look.size == 0:
+            return _nothing(hashes[ordinary], parents[ordinary])
+        conventions, roles, outcomes = self._judged(look)
+        # a span without id can be neither a row nor matched
+        roles[hashes[look.rows] == 0] = _IGNORED
+        found = np.flatnonzero(roles != _IGNORED)
+        if len(found) == 0:
+            return _nothing(hashes[ordinary], parents[ordinary])
+        found = found[np.argsort(conventions[found], kind="stable")]
+        rows = look.rows[found]
+        ordinary[rows] = False
+
+        facts = blank(len(found))
+        facts["span"], facts["parent"], facts["span_id"] = hashes[rows], parents[rows], span_ids[rows]
+        facts["trace_hi"], facts["trace_lo"] = traces[rows, 0], traces[rows, 1]
+        facts["start"] = batch.column("start_time_unix_nano").to_numpy()[rows]
+        facts["end"] = np.maximum(batch.column("end_time_unix_nano").to_numpy()[rows], facts["start"])
+        facts["resource"] = resources[batch.column("resource").to_numpy()[rows]]
+        facts["convention"], facts["role"], facts["outcome"] = conventions[found], roles[found], outcomes[found]
+
+        columns = self._fields(look, found, facts)
+        columns |= self._errors(look, found, facts)
+        self._keys(batch, rows, columns, facts)
+        facts["lane"] = mixed(facts["system"] ^ text_hashes(pa.array(look.scope_names))[look.scopes[found]])
+        texts = pa.Table.from_arrays([columns[name] for name in TEXTS.names], schema=TEXTS)
+        return Evidence(facts, texts, self._links(look, found, facts), hashes[ordinary], parents[ordinary])
+
+    def logs(self, batch: Batch) -> Evidence:
+        """Return the exceptions in a batch of log records that name a span."""
+        spans = span_hashes(words_of(batch.column("trace_id"), 16), words_of(batch.column("span_id"), 8)[:, 0])
+        names: Column = pc.match_substring_regex(batch.column("event_name"), _EXCEPTION_LOGS)
+        named = np.flatnonzero((spans != 0) & names.to_numpy(zero_copy_only=False))
+        if len(named) == 0:
+            return _nothing(_NO_HASHES, _NO_HASHES)
+        keys = batch.column("attributes").values.field("key")  # type: ignore[attr-defined]  # a list of structs
+        if not pc.any(pc.is_in(keys, value_set=pa.array(EXCEPTION_KEYS))).as_py():
+            return _nothing(_NO_HASHES, _NO_HASHES)
+        texts = texts_at(batch.column("attributes"), named, EXCEPTION_KEYS)
+        told: Column = pc.or_(pc.is_valid(texts[0]), pc.is_valid(texts[1]))
+        rows = named[told.to_numpy(zero_copy_only=False)]
+        facts = blank(len(rows))
+        facts["parent"], facts["role"], facts["error"] = spans[rows], Role.LOG, ErrorSource.LOG_RECORD
+        times = batch.column("time_unix_nano").to_numpy()[rows]
+        observed = batch.column("observed_time_unix_nano").to_numpy()[rows]
+        facts["start"] = np.where(times > 0, times, observed)
+        columns = no_texts(len(rows))
+        columns |= self._capped(*(text.filter(told) for text in texts))
+        table = pa.Table.from_arrays([columns[name] for name in TEXTS.names], schema=TEXTS)
+        return Evidence(facts, table, (np.zeros(0, np.int64), _NO_HASHES), _NO_HASHES, _NO_HASHES)
+
+    def _judged(self, look: Look) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """Return for each span the convention that judges it, what it is, and the outcome that it says."""
+        conventions = np.full(look.size, -1, np.int16)
+        roles = np.full(look.size, _IGNORED, np.uint8)
+        outcomes = np.zeros(look.size, np.uint8)
+        free = np.ones(look.size, np.bool_)
+        for number, convention in enumerate(self.table):
+            ours = look.holds(convention.match) & free
+            if not ours.any():
+                continue
+            conventions[ours] = number
+            free &= ~ours
+            _judge(look, convention, ours, roles, outcomes)
+            if not free.any():
+                break
+        return conventions, roles, outcomes
+
+    def _fields(self, look: Look, found: Numbers, facts: FactArray) -> dict[str, Column]:
+        """Fill the numbers of `facts` and return the texts."""
+        parts: dict[str, list[Column]] = {name: [] for name in ("system", *TEXT_FIELDS)}
+        bounds = np.searchsorted(facts["convention"], np.arange(len(self.table) + 1))
+        for number, convention in enumerate(self.table):
+            first, last = int(bounds[number]), int(bounds[number + 1])
+            if first == last:
+                continue
+            spans, part = found[first:last], facts[first:last]
+            fields = convention.fields
+            executions = part["role"] != Role.ENQUEUE
+            for name in TEXT_FIELDS:
+                parts[name].append(_either(look, getattr(fields, name), spans, executions))
+            parts["system"].append(_systems(look, convention, spans))
+            for name, target in (("attempt", "attempt"), ("max_attempts", "max_attempts")):
+                part[target] = _counts(look, getattr(fields, name), spans, executions)
+            part["batch_count"] = _counts(look, fields.batch_count, spans, executions)
+            part["retries"] = _counts(look, fields.retries, spans, executions) > 0
+            self._times(look, convention, spans, part)
+        columns = {name: pa.concat_arrays(arrays) for name, arrays in parts.items()}
+        facts["batch_count"][facts["batch_count"] <= 1] = ABSENT
+        facts["system"] = text_hashes(columns["system"])
+        own = pc.equal(columns["adapter"], columns["system"])
+        columns["adapter"] = pc.if_else(own, pa.scalar(None, pa.string()), columns["adapter"])
+        facts["adapter"] = text_hashes(columns["adapter"])
+        facts["has_queue"] = _valid(columns["queue"])
+        facts["has_flow_parent"] = _valid(columns["flow_parent_job_id"])
+        return columns
+
+    def _times(self, look: Look, convention: Convention, spans: Numbers, part: FactArray) -> None:
+        fields = convention.fields
+        executions = part["role"] != Role.ENQUEUE
+        for name, target in (("available_at", "available"), ("created_at", "created"), ("inserted_at", "inserted")):
+            sources = getattr(fields, name)
+            if not sources:
+                continue
+            times, labels = self._labelled_times(look, sources, spans, executions)
+            # Sidekiq before 0.26.1 misread its own stamps (section 5.8); a cause does not follow its effect by a day
+            absurd = times > part["start"] + _DAY_NS
+            part[target] = np.where(absurd, 0, times)
+            part[f"{target}_source"] = np.where(absurd, ABSENT, labels)
+        for name, sources in (("due", fields.due_at), ("first_due", fields.first_due_at)):
+            if sources:
+                part[name] = self._labelled_times(look, sources, spans, executions)[0]
+        for source in fields.latency:
+            text = look.value(source, spans)
+            if text is not None:
+                part["latency"] = np.where(part["latency"] == ABSENT, durations_ns(text, source.unit), part["latency"])
+
+    def _labelled_times(
+        self, look: Look, sources: Sequence[Source], spans: Numbers, executions: Mask
+    ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+        """Return the first time that `sources` have, 0 without one, and the number of its label."""
+        times = np.zeros(len(spans), np.uint64)
+        labels = np.full(len(spans), ABSENT, np.int64)
+        for source in sources:
+            more = _instants(look, source, spans)
+            if more is None:
+                continue
+            if source.rows != "both":
+                more = np.where(executions == (source.rows == "process"), more, 0)
+            taken = (times == 0) & (more > 0)
+            times[taken] = more[taken]
+            if source.label in self.labels:
+                labels[taken] = self.labels.index(source.label)
+        return times, labels
+
+    def _keys(self, batch: Batch, rows: Numbers, columns: dict[str, Column], facts: FactArray) -> None:
+        queues = [convention.key_with_queue for convention in self.table]
+        recurring = [convention.recurring_ids for convention in self.table]
+        zeros = np.zeros(len(facts), np.uint64)
+        queue = np.where(np.array(queues)[facts["convention"]], text_hashes(columns["queue"]), zeros)
+        databases = zeros
+        if self.database_attribute is not None:
+            of_resource = text_hashes(resource_texts(batch, [self.database_attribute])[self.database_attribute])
+            databases = of_resource[batch.column("resource").to_numpy()[rows]]
+        ids = text_hashes(columns["job_id"])
+        keys = combined(facts["system"], queue, _of(facts["system"], self.database_systems, databases), ids)
+        keys[(ids == 0) | np.array(recurring)[facts["convention"]]] = 0
+        facts["own_key"] = keys
+        providers = text_hashes(columns["provider_job_id"])
+        keys = combined(facts["adapter"], zeros, _of(facts["adapter"], self.database_systems, databases), providers)
+        keys[(providers == 0) | (facts["adapter"] == 0)] = 0
+        facts["provider_key"] = keys
+
+    def _errors(self, look: Look, found: Numbers, facts: FactArray) -> dict[str, Column]:
+        """Set the source of each row's error and return its texts: the first source with a type or a message."""
+        place_of_span = np.full(look.size, -1)
+        place_of_span[found] = np.arange(len(found))
+        offered: list[tuple[Numbers, tuple[Column, Column, Column]]] = []
+
+        def offer(source: ErrorSource, spans: Numbers, kinds: Column, messages: Column, stack: Column | None) -> None:
+            places = place_of_span[spans]
+            told = (places >= 0) & (_valid(kinds) | _valid(messages))
+            told[told] = facts["error"][places[told]] == ErrorSource.NONE
+            if not told.any():
+                return
+            kept = pa.array(told)
+            stacks = pa.nulls(len(spans), pa.string()) if stack is None else stack
+            facts["error"][places[told]] = source
+            offered.append((places[told], (kinds.filter(kept), messages.filter(kept), stacks.filter(kept))))
+
+        spans, (kinds, messages, stacks) = look.exceptions
+        if len(spans):
+            offer(ErrorSource.SPAN_EVENT, spans, kinds, messages, stacks)
+        for number in np.unique(facts["convention"]):
+            convention = self.table[number]
+            ours = found[facts["convention"] == number]
+            self._own_errors(look, convention, ours, offer)
+        types = look.text("error.type")
+        if types is not None:
+            offer(ErrorSource.ATTRIBUTE, np.arange(look.size), types, pa.nulls(look.size, pa.string()), None)
+        nothing_yet = np.zeros(look.size, np.bool_)
+        nothing_yet[found[facts["error"] == ErrorSource.NONE]] = True
+        failed = np.flatnonzero(nothing_yet & (look.status == 2))
+        if len(failed):
+            kinds, messages = status_errors(look.status_message.take(pa.array(failed)))
+            offer(ErrorSource.STATUS_MESSAGE, failed, kinds, messages, None)
+        if not offered:
+            none = pa.nulls(len(found), pa.string())
+            return dict.fromkeys(("error_type", "error_message", "exception_stacktrace"), none)
+        places = np.concatenate([where for where, _ in offered])
+        texts = [pa.concat_arrays(parts) for parts in zip(*(columns for _, columns in offered), strict=True)]
+        return self._capped(*(spread(text, places, len(found)) for text in texts))
+
+    def _own_errors(self, look: Look, convention: Convention, ours: Numbers, offer: object) -> None:
+        """Offer what a convention has for errors of its own: an attribute of an event, the reason of a retry."""
+        assert callable(offer)
+        keys = [source.attribute for source in convention.fields.failure_message if source.attribute is not None]
+        if convention.failure_event is not None and keys:
+            spans, columns = look.event_texts(convention.failure_event, keys)
+            if len(spans):
+                messages = pc.coalesce(*columns)
+                offer(ErrorSource.EVENT_ATTRIBUTE, spans, pa.nulls(len(spans), pa.string()), messages, None)
+        for source in convention.fields.retry_reason:
+            reasons = None if source.attribute is None else look.text(source.attribute)
+            if reasons is not None:
+                kinds, messages = retry_errors(reasons.take(pa.array(ours)), source.pattern)
+                offer(ErrorSource.RETRY_REASON, ours, kinds, messages, None)
+
+    def _capped(self, kinds: Column, messages: Column, stacks: Column) -> dict[str, Column]:
+        return {
+            "error_type": capped(kinds, self.limits.message_bytes),
+            "error_message": capped(messages, self.limits.message_bytes),
+            "exception_stacktrace": capped(stacks, self.limits.stacktrace_bytes),
+        }
+
+    def _links(self, look: Look, found: Numbers, facts: FactArray) -> tuple[Numbers, Hashes]:
+        """Set the first link of each row and return the links that are dependencies."""
+        spans, traces, ids = look.links
+        place_of_span = np.full(look.size, -1)
+        place_of_span[found] = np.arange(len(found))
+        places = place_of_span[spans]
+        linked = np.flatnonzero(places >= 0)
+        if len(linked) == 0:
+            return np.zeros(0, np.int64), _NO_HASHES
+        places = places[linked]
+        kept = pa.array(linked)
+        targets = span_hashes(words_of(traces.take(kept), 16), words_of(ids.take(kept), 8)[:, 0])
+        # back to front, so that the first link is written last
+        facts["link"][places[::-1]] = targets[::-1]
+        waits = np.zeros(look.size, np.bool_)
+        for number in np.unique(facts["convention"]):
+            conditions = self.table[number].links_are_dependencies
+            if conditions:
+                ours = found[facts["convention"] == number]
+                waits[ours] = look.holds(conditions)[ours]
+        facts["waits"] = waits[found] & (facts["role"] == Role.ENQUEUE)
+        depends = facts["waits"][places]
+        return places[depends], targets[depends]
+
+
+def _judge(
+    look: Look, convention: Convention, ours: Mask, roles: npt.NDArray[np.uint8], outcomes: npt.NDArray[np.uint8]
+) -> None:
+    """Say what the spans in `ours` are, and what outcome they say, as one convention has it."""
+    for conditions, role in (
+        (convention.enqueue, Role.ENQUEUE),
+        (convention.process, Role.PROCESS),
+        (convention.receive, Role.RECEIVE),
+    ):
+        if conditions:
+            roles[ours & (roles == _IGNORED) & look.holds(conditions)] = role
+    failed = look.status == 2
+    executions = ours & np.isin(roles, (Role.PROCESS, Role.RECEIVE))
+    undecided = executions.copy()
+    for rule in convention.outcomes:
+        if undecided.any():
+            here = undecided & look.holds((rule.when,))
+            outcomes[here] = Outcome[rule.outcome.upper()]
+            undecided &= ~here
+    outcomes[undecided] = np.where(failed, Outcome.FAILED, Outcome[convention.otherwise.upper()])[undecided]
+    enqueues = ours & (roles == Role.ENQUEUE)
+    outcomes[enqueues] = Outcome.ENQUEUED
+    for rule in reversed(convention.enqueue_outcomes):
+        if enqueues.any():
+            outcomes[enqueues & look.holds((rule.when,))] = Outcome[rule.outcome.upper()]
+    outcomes[enqueues & failed] = Outcome.FAILED
+    for helper in convention.helpers:
+        here = ours & (roles == _IGNORED)
+        if here.any():
+            here &= look.holds((helper.when,))
+            roles[here] = Role.HELPER
+            outcomes[here] = Outcome.NONE if helper.outcome is None else Outcome[helper.outcome.upper()]
+
+
+def _either(look: Look, sources: Sequence[Source], spans: Numbers, executions: Mask) -> Column:
+    """Return the first value of `sources`, which may hold for enqueues and for executions only."""
+    if all(source.rows == "both" for source in sources):
+        return look.first(sources, spans, "both")
+    of_execution = look.first(sources, spans, "process")
+    if executions.all():
+        return of_execution
+    of_enqueue = look.first(sources, spans, "enqueue")
+    return pc.if_else(pa.array(executions), of_execution, of_enqueue)
+
+
+def _systems(look: Look, convention: Convention, spans: Numbers) -> Column:
+    """Return the canonical names of the systems, the convention's name where none is said."""
+    default = convention.system or convention.name
+    if not convention.fields.system:
+        return pa.repeat(pa.scalar(default), len(spans))
+    names = look.first(convention.fields.system, spans, "both").dictionary_encode()
+    lower = [None if name is None else name.lower() for name in names.dictionary.to_pylist()]
+    canonical = [name if name is None else CANONICAL.get(name, name) for name in lower]
+    return pa.array(canonical, pa.string()).take(names.indices).fill_null(default)
+
+
+def _counts(look: Look, sources: Sequence[Source], spans: Numbers, executions: Mask) -> npt.NDArray[np.int64]:
+    """Return the first number of `sources`, `ABSENT` without one."""
+    counts = np.full(len(spans), ABSENT, np.int64)
+    for source in sources:
+        if (counts != ABSENT).all():
+            break
+        text = look.value(source, spans)
+        if text is None:
+            continue
+        numbers = integers(text)
+        if source.rows != "both":
+            numbers = np.where(executions == (source.rows == "process"), numbers, ABSENT)
+        stated = (numbers >= 0) & (counts == ABSENT) & (numbers + source.plus <= _LARGEST_COUNT)
+        values = numbers + source.plus
+        if source.zero_is is not None:
+            values[numbers == 0] = source.zero_is
+        counts[stated] = values[stated]
+    return counts
+
+
+def _instants(look: Look, source: Source, spans: Numbers) -> npt.NDArray[np.uint64] | None:
+    """Return the times that a source has, 0 where it has none; None if it has none at all."""
+    if source.event is not None:
+        return look.event_times(source.event)[spans]
+    text = look.value(source, spans)
+    if text is None:
+        return None
+    if source.after is None:
+        return times_ns(text, source.unit)
+    delay = durations_ns(text, source.unit)
+    base_text = look.value(Source(attribute=source.after), spans)
+    if base_text is None:
+        return None
+    base = times_ns(base_text, source.unit)
+    return np.where((base > 0) & (delay > 0), base + np.maximum(delay, 0).astype(np.uint64), 0)
+
+
+def _of(systems: Hashes, those: Hashes, values: Hashes) -> Hashes:
+    """Return `values` for rows of some systems, 0 for the others."""
+    return np.where(np.isin(systems, those), values, np.uint64(0)) if values.any() else values
+
+
+def _valid(column: Column) -> Mask:
+    valid: Mask = column.is_valid().to_numpy(zero_copy_only=False)
+    return valid
+
+
+def _nothing(spans: Hashes, parents: Hashes) -> Evidence:
+    return Evidence(blank(0), TEXTS.empty_table(), (np.zeros(0, np.int64), _NO_HASHES), spans, parents)

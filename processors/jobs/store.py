@@ -1,0 +1,188 @@
+"""Where the window keeps what is not a number: texts of fact rows in segments, and each distinct resource once."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import Batch
+from pipeline.arrays import Column, unnest
+from pipeline.batch import one_array
+from pipeline.columns import any_value_text, attributes
+from pipeline.kinds import RESOURCE
+from processors.jobs.facts import TEXTS
+from processors.jobs.hashing import Hashes, combined, mixed, text_hashes
+from processors.jobs.index import Rows, union
+
+
+class TextStore:
+    """Texts of rows 0, 1, 2, ...: appended in segments, which are put together so that there are few."""
+
+    def __init__(self) -> None:
+        self._segments: list[pa.Table] = []
+        self._bounds = np.zeros(1, np.int64)
+        self.nbytes = 0
+
+    def append(self, texts: pa.Table) -> None:
+        """Add rows at the end."""
+        segments = self._segments
+        segments.append(texts)
+        # each row is copied once a doubling, not once a batch
+        while len(segments) > 1 and 2 * segments[-1].num_rows > segments[-2].num_rows:
+            last = segments.pop()
+            segments[-1] = _one_chunk([segments[-1], last])
+        self._measure()
+
+    def at(self, rows: Rows) -> TextsAt:
+        """Return the texts of `rows`, to be read column by column; null for rows below 0."""
+        if len(rows) == 0 or rows.max() < 0:
+            return TextsAt([], None, len(rows))
+        ascending = len(rows) < 2 or bool((rows[1:] > rows[:-1]).all())
+        if ascending and rows[0] >= 0:
+            return TextsAt(self._parts(rows), None, len(rows))
+        distinct = union(rows[rows >= 0])
+        places = np.searchsorted(distinct, rows)
+        return TextsAt(self._parts(distinct), pa.array(places, mask=rows < 0), len(rows))
+
+    def _parts(self, rows: Rows) -> list[tuple[pa.Table, Column | None]]:
+        """Return segments and places in them, None for all places, of ascending rows."""
+        cuts = np.searchsorted(rows, self._bounds)
+        parts: list[tuple[pa.Table, Column | None]] = []
+        for segment, start, first, last in zip(self._segments, self._bounds, cuts, cuts[1:], strict=False):
+            if last - first == segment.num_rows:
+                parts.append((segment, None))
+            elif last > first:
+                parts.append((segment, pa.array(rows[first:last] - start)))
+        return parts
+
+    def whole(self) -> pa.Table:
+        """Return all rows."""
+        return _one_chunk(self._segments) if self._segments else TEXTS.empty_table()
+
+    def keep(self, mask: npt.NDArray[np.bool_]) -> None:
+        """Forget the rows where `mask` is false; the others move up."""
+        kept = self.whole().filter(pa.array(mask))
+        self._segments = [_one_chunk([kept])] if kept.num_rows else []
+        self._measure()
+
+    def _measure(self) -> None:
+        self._bounds = np.cumsum([0, *(segment.num_rows for segment in self._segments)])
+        self.nbytes = sum(segment.nbytes for segment in self._segments)
+
+
+class TextsAt:
+    """Texts of some rows; where they stand was looked up once for all columns."""
+
+    def __init__(self, parts: list[tuple[pa.Table, Column | None]], places: Column | None, rows: int) -> None:
+        self._parts = parts
+        self._places = places
+        self._rows = rows
+
+    def column(self, name: str) -> Column:
+        """Return one column."""
+        arrays = []
+        for segment, places in self._parts:
+            array = one_array(segment.column(name))
+            arrays.append(array if places is None else array.take(places))
+        if not arrays:
+            return pa.nulls(self._rows, pa.string())
+        texts = arrays[0] if len(arrays) == 1 else pa.concat_arrays(arrays)
+        return texts if self._places is None else texts.take(self._places)
+
+
+_WORKER_KEYS: Final = ("service.name", "host.name", "process.pid", "service.instance.id")
+
+
+_REMEMBERED: Final = 128
+"""Side tables whose numbers are at hand."""
+
+
+class Resources:
+    """Each distinct resource once, with what rows take from it. Resources are equal if their attributes are."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, int] = {}
+        # decoding gives small side tables out again; an entry keeps its table, so that no other has its id
+        self._seen: dict[int, tuple[pa.Table, npt.NDArray[np.int32]]] = {}
+        self._table = RESOURCE.empty_table()
+        self.texts = _resource_texts(self._table)
+        """Columns `service`, `host` and `worker` (host and process, or the instance), a row for each resource."""
+
+    def __len__(self) -> int:
+        return self._table.num_rows
+
+    @property
+    def nbytes(self) -> int:
+        return self._table.nbytes + self.texts.nbytes
+
+    @property
+    def table(self) -> pa.Table:
+        """All resources, of schema RESOURCE."""
+        return self._table
+
+    def numbers(self, batch: Batch) -> npt.NDArray[np.int32]:
+        """Return the number of each resource in the side table of `batch`; new ones are added."""
+        side = batch.sides["resource"]
+        seen = self._seen.get(id(side))
+        if seen is not None:
+            return seen[1]
+        numbers = self.add(side)
+        if len(self._seen) >= _REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+        self._seen[id(side)] = (side, numbers)
+        return numbers
+
+    def add(self, side: pa.Table) -> npt.NDArray[np.int32]:
+        """Return the number of each resource of a side table; new ones are added."""
+        hashes = _content(side).tolist()
+        new = []
+        for row, content in enumerate(hashes):
+            if content not in self._numbers:
+                self._numbers[content] = len(self._numbers)
+                new.append(row)
+        if new:
+            added = side.take(new)
+            self._table = _one_chunk([self._table, added])
+            self.texts = _one_chunk([self.texts, _resource_texts(added)])
+        return np.array([self._numbers[content] for content in hashes], np.int32)
+
+    def keep(self, used: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """Forget all resources but those `used`; return the new number of each old one."""
+        self._seen.clear()
+        kept = np.unique(used)
+        numbers = np.full(len(self), -1, np.int32)
+        numbers[kept] = np.arange(len(kept))
+        contents = np.array(list(self._numbers), np.uint64)[kept].tolist()
+        self._numbers = {content: number for number, content in enumerate(contents)}
+        self._table = _one_chunk([self._table.take(kept)])
+        self.texts = _one_chunk([self.texts.take(kept)])
+        return numbers
+
+
+def _resource_texts(side: pa.Table) -> pa.Table:
+    lists = one_array(side.column("attributes"))
+    none = pa.scalar(None, pa.string())
+    texts = {}
+    for key, values in attributes(lists, _WORKER_KEYS).items():
+        text: Column = any_value_text(values)
+        texts[key] = pc.if_else(pc.equal(text, pa.scalar("")), none, text)
+    process: Any = pc.binary_join_element_wise(texts["host.name"], texts["process.pid"], ":")
+    worker = pc.coalesce(process, texts["service.instance.id"])
+    return pa.table({"service": texts["service.name"], "host": texts["host.name"], "worker": worker})
+
+
+def _content(side: pa.Table) -> Hashes:
+    """Return the hash of each resource's attributes, in whatever order they stand, and of its schema URL."""
+    offsets, items = unnest(one_array(side.column("attributes")))
+    keys, values = text_hashes(items.field("key")), text_hashes(any_value_text(items.field("value")))
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(combined(keys, values), dtype=np.uint64)])
+    # sums of 64 bits may run over: differences are right all the same
+    return mixed((sums[offsets[1:]] - sums[offsets[:-1]]) ^ text_hashes(one_array(side.column("schema_url"))))
+
+
+def _one_chunk(tables: list[pa.Table]) -> pa.Table:
+    return pa.concat_tables(tables).combine_chunks()
