@@ -16,8 +16,8 @@ from processors.jobs.conventions import Unit
 ABSENT: Final = -1
 """Stands for "not said" in columns of counts and durations."""
 
-_INTEGER: Final = r"^[-+]?\d{1,18}$"
-_DECIMAL: Final = r"^[-+]?\d{1,18}(\.\d{1,9})?$"
+_INTEGER: Final = r"^-?\d{1,18}$"
+_DECIMAL: Final = r"^-?\d{1,18}(\.\d{1,9})?$"
 _ISO: Final = (
     r"^(?P<date>[12]\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01]))"
     r"[T ](?P<time>(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?P<fraction>\.\d+)?(?P<zone>Z|[-+]\d\d:?\d\d)?$"

@@ -126,7 +126,8 @@ class Window:
         logged = self._spans.find(facts["parent"][new[facts["role"][new] == Role.LOG]])
         touched = union(new, again, moved, logged[logged >= 0])
         changed, old_keys = self._adopt(touched)
-        moved = union(moved, changed, self._children(changed)[1], self._under_siblings(new, changed))
+        mentioning = self._mentions.rows(facts["span"][changed])
+        moved = union(moved, changed, mentioning, self._under_siblings(new, changed))
         touched = self._with_jobs(union(touched, self._below(moved)), old_keys)
         touched = touched[state["stamp"][touched] != FORGOTTEN]
         state["stamp"][touched] = self.sequence
