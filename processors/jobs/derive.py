@@ -14,7 +14,8 @@ import numpy.typing as npt
 from processors.jobs.facts import NO_ROW, ErrorSource, FactArray, LinkStyle, Outcome, Role
 from processors.jobs.hashing import Hashes, mixed
 from processors.jobs.index import Rows
-from processors.jobs.ordering import Order, inferred_attempts, latest_before, matches, of_whole_job, order_of
+from processors.jobs.merging import latest_before
+from processors.jobs.ordering import Order, inferred_attempts, matches, of_whole_job, order_of
 from processors.jobs.trail import Trail, trails
 from processors.jobs.window import Window
 
@@ -71,8 +72,7 @@ def derive(window: Window, rows: Rows) -> Derived:
     """Return the job rows of fact rows `rows` (ascending, whole jobs), enqueues, executions and others alike."""
     facts, state = window.facts[rows], window.state[rows]
     trail = trails(window, rows)
-    primary, deleted = _merges(window, rows, facts, state, trail)
-    window.state["primary"][rows] = primary
+    deleted = _deleted(window, facts, state, trail)
     enqueue = (facts["role"] == Role.ENQUEUE) & ~deleted
     execution = ((facts["role"] == Role.PROCESS) | (facts["role"] == Role.RECEIVE)) & ~deleted
     order = order_of(rows, facts, state, enqueue, execution)
@@ -82,6 +82,7 @@ def derive(window: Window, rows: Rows) -> Derived:
     strength, helper_error = _helped(window, rows, facts, state, trail, execution)
     requeued = np.zeros(len(rows), np.bool_)
     below = enqueue & trail.retry & (trail.execution >= 0)
+    below &= window.state["key"][trail.execution] == state["key"]
     requeued[_places(rows, trail.execution[below])] = True
     outcome, later = _outcomes(facts, strength, requeued, order, execution)
 
@@ -91,8 +92,8 @@ def derive(window: Window, rows: Rows) -> Derived:
     outcome[handed & (outcome == Outcome.ENQUEUED)] = Outcome.SCHEDULED
     due = np.where(handed, facts["due"], due)
     error, error_row = _errors(window, rows, facts, outcome, helper_error)
-    merged = _merged(window, rows, primary)
-    _remember(window, rows, deleted, primary, match, inferred, merged[1], parent, error_row)
+    merged = _merged(window, rows, facts, state)
+    _remember(window, rows, deleted, match, inferred, state["primary"], merged[1], parent, error_row)
     return Derived(
         rows=rows,
         deleted=deleted,
@@ -118,38 +119,28 @@ def derive(window: Window, rows: Rows) -> Derived:
     )
 
 
-def _merges(window: Window, rows: Rows, facts: FactArray, state: FactArray, trail: Trail) -> tuple[Rows, Mask]:
-    """Return the row that each row is merged into, and which rows are none (job-conventions, section 4.6)."""
-    primary = state["primary"].copy()
-    process = facts["role"] == Role.PROCESS
-    outer = process & (facts["provider_key"] != 0)
-    if outer.any():
-        inner = process & ~outer & (facts["own_key"] != 0) & np.isin(facts["own_key"], facts["provider_key"][outer])
-        if inner.any():
-            both = np.flatnonzero(outer | inner)
-            keys = np.where(outer, facts["provider_key"], facts["own_key"])[both]
-            found = latest_before(keys, facts["start"][both], inner[both], rows[both])
-            paired = np.flatnonzero(outer[both] & (found >= 0))
-            # back to front: the first of several layers that name one execution keeps it
-            primary[both[found[paired[::-1]]]] = rows[both[paired[::-1]]]
+def _deleted(window: Window, facts: FactArray, state: FactArray, trail: Trail) -> Mask:
+    """Return which rows are merged into others, or are no jobs but the transport of one (section 4.6)."""
     transport = window.traits.transport[facts["convention"]] & (facts["role"] != Role.LOG)
-    deleted = primary >= 0
-    deleted |= transport & ((trail.job_enqueue >= 0) | state["around"])
+    deleted: Mask = (state["primary"] >= 0) | (transport & ((trail.job_enqueue >= 0) | state["around"]))
     receive = np.flatnonzero(facts["role"] == Role.RECEIVE)
     if len(receive):
         deleted[receive] |= window.lanes.find(facts["lane"][receive]) >= 0
-    return primary, deleted
+    return deleted
 
 
-def _merged(window: Window, rows: Rows, primary: Rows) -> tuple[Rows, Rows]:
+def _merged(window: Window, rows: Rows, facts: FactArray, state: FactArray) -> tuple[Rows, Rows]:
     """Return pairs: the place of a row, and a row merged into it."""
-    here = np.flatnonzero(primary >= 0)
-    wraps = np.flatnonzero(window.traits.wraps[window.facts["convention"][rows]] & (window.facts["role"][rows] <= 1))
-    numbers, found = window.mentioning(window.facts["span"][rows[wraps]])
+    into = np.flatnonzero(state["primary"] >= 0)
+    wraps = np.flatnonzero(window.traits.wraps[facts["convention"]] & (facts["role"] <= Role.PROCESS))
+    numbers, found = window.mentioning(facts["span"][wraps])
     inside = window.state["primary"][found] == rows[wraps[numbers]]
+    up = state["up"][wraps]
+    around = (up >= 0) & (window.state["primary"][up] == rows[wraps])
     pairs = np.concatenate([
-        np.stack([primary[here], rows[here]]),
+        np.stack([state["primary"][into], rows[into]]),
         np.stack([rows[wraps[numbers[inside]]], found[inside]]),
+        np.stack([rows[wraps[around]], up[around]]),
     ], axis=1)  # fmt: skip
     if pairs.shape[1] == 0:
         return pairs[0], pairs[1]
@@ -176,7 +167,7 @@ def _helped(
     if lost.any():
         asking = np.concatenate([helper[lost], np.flatnonzero(execution & (facts["provider_key"] != 0))])
         gives = execution[asking]
-        found = latest_before(facts["provider_key"][asking], facts["start"][asking], gives, rows[asking])
+        found = latest_before(facts["provider_key"][asking], facts["start"][asking], gives, facts["span"][asking])
         found = found[: np.count_nonzero(lost)]
         target[lost] = np.where(found >= 0, rows[asking[found]], NO_ROW)
     known = target >= 0
@@ -364,7 +355,7 @@ def _waits(window: Window, facts: FactArray) -> tuple[Rows, Rows]:
 
 
 def _remember(
-    window: Window, rows: Rows, deleted: Mask, primary: Rows, match: Rows, inferred: npt.NDArray[Any], *refers: Rows
+    window: Window, rows: Rows, deleted: Mask, match: Rows, inferred: npt.NDArray[Any], *refers: Rows
 ) -> None:
     """Keep with the rows what later derivations need, and as long as them what they refer to."""
     state = window.state
@@ -373,7 +364,7 @@ def _remember(
     matched = match >= 0
     state["matched"][rows[matched]] = True
     state["matched"][match[matched]] = True
-    for others in (primary, match, *refers):
+    for others in (match, *refers):
         window.touch(others)
 
 

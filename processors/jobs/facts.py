@@ -123,6 +123,7 @@ STATE: Final = np.dtype(
         ("link_row", np.int64),  # the enqueue that its first link names
         ("id_row", np.int64),  # whose text the job's id is
         ("primary", np.int64),  # the row that this one is merged into
+        ("nested", np.int64),  # the layer's execution right below this adapter's one
         ("stamp", np.int64),  # when it was last touched, in batches; FORGOTTEN
         ("inferred", np.int32),  # attempt_inferred as last written
         ("around", np.bool_),  # a transport span around an execution

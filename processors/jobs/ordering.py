@@ -127,21 +127,3 @@ def of_whole_job(values: Rows, order: Order) -> Rows:
     result = values.copy()
     result[order.place] = np.repeat(some, np.diff(np.append(starts, len(ranked))))
     return result
-
-
-def latest_before(groups: npt.NDArray[np.uint64], starts: npt.NDArray[np.uint64], gives: Mask, tie: Rows) -> Rows:
-    """Return for each row the last giving row of its group that starts no later, NO_ROW without one.
-
-    `tie` orders rows that start at the same time.
-    """
-    rows = len(groups)
-    order = np.lexsort((tie, ~gives, starts, groups))
-    ranked = groups[order]
-    places = np.arange(rows)
-    new_group = np.ones(rows, np.bool_)
-    new_group[1:] = ranked[1:] != ranked[:-1]
-    first = np.maximum.accumulate(np.where(new_group, places, 0))
-    last = np.maximum.accumulate(np.where(gives[order], places, NO_ROW))
-    result = np.full(rows, NO_ROW)
-    result[order] = np.where(last >= first, order[last], NO_ROW)
-    return result

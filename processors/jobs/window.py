@@ -15,10 +15,11 @@ import numpy.typing as npt
 from processors.jobs.facts import NO_ROW, STATE, Evidence, FactArray, Role, blank
 from processors.jobs.hashing import Hashes
 from processors.jobs.index import HashTable, Lineage, MultiTable, Rows, union, without
+from processors.jobs.merging import nest, pair
 from processors.jobs.store import Resources, TextStore
 from processors.jobs.traits import Traits
 
-_ROW_COLUMNS: Final = ("up", "id_row", "primary", "parent_row", "link_row")
+_ROW_COLUMNS: Final = ("up", "id_row", "primary", "nested", "parent_row", "link_row")
 """Columns of STATE that are row numbers."""
 
 FORGOTTEN: Final = -1
@@ -29,6 +30,9 @@ MAX_ROWS_OF_JOB: Final = 1000
 """A job id that never ends (a schedule's, used again for ever) keeps this many rows."""
 
 _FEWEST: Final = 1024
+
+_MOST_PAIRINGS: Final = 8
+"""Pairing executions can touch other jobs, whose executions are paired then, and so on."""
 
 _LINEAGE_SHARE: Final = 4
 """One part in this many of the window's bytes is for ordinary spans."""
@@ -129,6 +133,12 @@ class Window:
         mentioning = self._mentions.rows(facts["span"][changed])
         moved = union(moved, changed, mentioning, self._under_siblings(new, changed))
         touched = self._with_jobs(union(touched, self._below(moved)), old_keys)
+        for _ in range(_MOST_PAIRINGS):
+            paired = pair(facts, state, touched)
+            if len(paired) == 0:
+                break
+            below = self._below(union(paired, self._children(paired)[1]))
+            touched = self._with_jobs(union(touched, below), old_keys[:0])
         touched = touched[state["stamp"][touched] != FORGOTTEN]
         state["stamp"][touched] = self.sequence
         return touched, again
@@ -204,26 +214,7 @@ class Window:
         further = at != before
         self._mentions.add(at[further], rows[further])
         joined = up >= 0
-        return np.concatenate([rows[joined], self._merge(rows[joined], up[joined])])
-
-    def _merge(self, rows: Rows, up: Rows) -> Rows:
-        """Note what a row above says of a row or the other way round; return the rows above that change by it."""
-        facts, state, traits = self._facts, self._state, self.traits
-        role, above = facts["role"][rows], facts["role"][up]
-        convention, upper = facts["convention"][rows], facts["convention"][up]
-        # an adapter's producer span below that of the abstraction layer (job-conventions, section 4.6)
-        same = (facts["system"][rows] == facts["adapter"][up]) & traits.wraps[upper]
-        inner = (role == Role.ENQUEUE) & (above == Role.ENQUEUE) & same
-        state["primary"][rows[inner]] = up[inner]
-        # an adapter's consumer span around that of the abstraction layer
-        same = (facts["system"][up] == facts["adapter"][rows]) & traits.wraps[convention]
-        outer = (role == Role.PROCESS) & (above == Role.PROCESS) & same
-        state["primary"][up[outer]] = rows[outer]
-        around = (role == Role.PROCESS) & ~traits.transport[convention] & traits.transport[upper]
-        around &= (above == Role.PROCESS) | (above == Role.RECEIVE)
-        state["around"][up[around]] = True
-        changed: Rows = up[inner | outer | around]
-        return changed
+        return np.concatenate([rows[joined], nest(facts, state, self.traits, rows[joined], up[joined])])
 
     def _enter_lanes(self, new: Rows) -> Rows:
         """Note who writes process spans; return the receive rows that are no executions because of it."""
