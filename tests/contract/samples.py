@@ -24,6 +24,7 @@ EXPORTERS: Mapping[str, Mapping[str, Any]] = {
 
 EXTENSIONS: Mapping[str, Mapping[str, Any]] = {
     "embedded_clickhouse": {"path": "FOLDER/clickhouse", "endpoint": "127.0.0.1:0"},
+    "file_storage": {"directory": "FOLDER/state", "create_directory": True},
     "health_check": {"endpoint": "127.0.0.1:0"},
 }
 
