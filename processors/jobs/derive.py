@@ -309,10 +309,13 @@ def _from_adapter(window: Window, rows: Rows, wraps: Rows, available: Times, sou
     """Take the times of the adapter's executions that are merged into these (section 4.6)."""
     numbers, found = window.of_job(window.facts["provider_key"][rows[wraps]])
     merged = window.state["primary"][found] == rows[wraps[numbers]]
+    merged &= window.facts["available"][found] > 0
     places, found = wraps[numbers[merged]], found[merged]
-    said = window.facts["available"][found] > 0
-    available[places[said]] = window.facts["available"][found[said]]
-    source[places[said]] = window.facts["available_source"][found[said]]
+    # of several the last one counts, which is written last
+    order = np.lexsort((window.facts["span"][found], window.facts["start"][found]))
+    places, found = places[order], found[order]
+    available[places] = window.facts["available"][found]
+    source[places] = window.facts["available_source"][found]
 
 
 def _errors(
@@ -342,7 +345,7 @@ def _logs(window: Window, facts: FactArray) -> Rows:
     numbers, logs = numbers[ours], logs[ours]
     window.touch(logs)
     window.state["matched"][logs] = True
-    last = np.lexsort((logs, window.facts["start"][logs]))
+    last = np.lexsort((window.facts["span_id"][logs], window.facts["start"][logs]))
     log[numbers[last]] = logs[last]
     return log
 
@@ -376,10 +379,15 @@ def _places(rows: Rows, wanted: Rows) -> Rows:
 
 def digests(window: Window, derived: Derived) -> Hashes:
     """Return a hash of everything in each row that later evidence can change; never 0."""
-    span = window.facts["span"]
+    span, span_id = window.facts["span"], window.facts["span_id"]
 
     def of_row(rows: Rows) -> Hashes:
         return np.where(rows >= 0, span[rows] | np.uint64(1), np.uint64(0))
+
+    def of_error(rows: Rows) -> Hashes:
+        # logs are no spans, but each says something else
+        said = np.where(span[rows] != 0, span[rows], span_id[rows])
+        return np.where(rows >= 0, said | np.uint64(1), np.uint64(0))
 
     def of_pairs(pairs: tuple[Rows, Rows]) -> Hashes:
         total = np.zeros(len(derived.rows), np.uint64)
@@ -394,7 +402,7 @@ def digests(window: Window, derived: Derived) -> Hashes:
         derived.deleted, derived.outcome, derived.later, derived.retry, derived.inferred, derived.link_style,
         of_row(derived.match), of_row(derived.parent), np.where(derived.parent >= 0, key[derived.parent], 0),
         of_row(derived.flow), np.where(derived.flow_by_row, key[derived.flow], 0),
-        of_row(derived.queue), derived.error, of_row(derived.error_row), derived.enqueued, derived.enqueued_source,
+        of_row(derived.queue), derived.error, of_error(derived.error_row), derived.enqueued, derived.enqueued_source,
         derived.due, derived.latency, of_pairs(derived.merged), of_pairs(derived.waits),
     )  # fmt: skip
     total = np.zeros(len(derived.rows), np.uint64)

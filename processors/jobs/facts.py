@@ -80,7 +80,7 @@ FACT: Final = np.dtype(
         ("link", np.uint64),  # of the first link
         ("trace_hi", np.uint64),
         ("trace_lo", np.uint64),
-        ("span_id", np.uint64),
+        ("span_id", np.uint64),  # of logs: hash of what it says
         ("start", np.uint64),
         ("end", np.uint64),
         ("system", np.uint64),
@@ -126,6 +126,7 @@ STATE: Final = np.dtype(
         ("nested", np.int64),  # the layer's execution right below this adapter's one
         ("stamp", np.int64),  # when it was last touched, in batches; FORGOTTEN
         ("inferred", np.int32),  # attempt_inferred as last written
+        ("bereft", np.bool_),  # other rows of its job are forgotten
         ("around", np.bool_),  # a transport span around an execution
         ("matched", np.bool_),  # its counterpart was seen
         ("deleted", np.bool_),

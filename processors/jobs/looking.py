@@ -330,8 +330,13 @@ class Look:
         parts = [column for key in source.joined if (column := self.text(key)) is not None]
         if not parts:
             return None
-        joined = pc.binary_join_element_wise(*parts, source.separator, null_handling="skip")
-        return _without_empty(joined.take(pa.array(spans)))
+        parts = [part.take(pa.array(spans)) for part in parts]
+        # rows without any part would be left out, and what stands below them moved up
+        some = np.any([_true(part.is_valid()) for part in parts], axis=0)
+        joined = pc.binary_join_element_wise(
+            *(part.filter(pa.array(some)) for part in parts), source.separator, null_handling="skip"
+        )
+        return spread(_without_empty(joined), np.flatnonzero(some), len(spans))
 
 
 def only_values(texts: Column) -> Column:

@@ -102,10 +102,11 @@ def matches(window: Window, rows: Rows, facts: FactArray, state: FactArray, orde
 def inferred_attempts(state: FactArray, order: Order, rows: int) -> npt.NDArray[np.int64]:
     """Return which execution of its job that was seen each row is, 0 for others.
 
-    Never less than was written before: earlier executions may be forgotten since.
+    Where executions of the job are forgotten, never less than was written before.
     """
     inferred = np.zeros(rows, np.int64)
-    lost = np.where(order.execution, state["inferred"][order.place] - order.number, 0)
+    bereft = order.execution & state["bereft"][order.place]
+    lost = np.where(bereft, state["inferred"][order.place] - order.number, 0)
     if (lost > 0).any():
         starts = union(order.first)
         most = np.maximum.reduceat(lost, starts)

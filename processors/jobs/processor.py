@@ -115,6 +115,7 @@ class JobsProcessor(Processor[JobsConfig], Durable):
                 self._version += 1
                 table = job_rows(window, derived, written, self._recogniser.labels, self._version)
                 jobs = job_batch(window, table, receipt)
+            self._forget(window.forget_oldest(rows))
         self._forget(window.shrink(self.config.max_bytes))
         self._counters.held(len(window), window.nbytes)
         return jobs

@@ -116,8 +116,10 @@ class Recogniser:
         times = batch.column("time_unix_nano").to_numpy()[rows]
         observed = batch.column("observed_time_unix_nano").to_numpy()[rows]
         facts["start"] = np.where(times > 0, times, observed)
+        said = [text.filter(told) for text in texts]
+        facts["span_id"] = combined(*map(text_hashes, said))
         columns = no_texts(len(rows))
-        columns |= self._capped(*(text.filter(told) for text in texts))
+        columns |= self._capped(*said)
         table = pa.Table.from_arrays([columns[name] for name in TEXTS.names], schema=TEXTS)
         return Evidence(facts, table, (np.zeros(0, np.int64), _NO_HASHES), _NO_HASHES, _NO_HASHES)
 

@@ -14,7 +14,7 @@ from processors.jobs.recognise import Recogniser
 from processors.jobs.traits import Traits
 from processors.jobs.window import Window
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raised when an older process could not read what a newer one saved."""
 
 _SOURCES: Final = ("available_source", "created_source", "inserted_source")

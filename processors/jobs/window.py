@@ -133,14 +133,13 @@ class Window:
         changed, old_keys = self._adopt(touched)
         mentioning = self._mentions.rows(facts["span"][changed])
         moved = union(moved, changed, mentioning, self._under_siblings(new, changed))
-        touched = self._with_jobs(union(touched, self._below(moved)), old_keys)
+        touched = self._with_jobs(union(touched, self._reached(moved)), old_keys)
         for _ in range(_MOST_PAIRINGS):
             paired = pair(facts, state, touched)
             if len(paired) == 0:
                 break
-            below = self._below(union(paired, self._children(paired)[1]))
-            touched = self._with_jobs(union(touched, below), old_keys[:0])
-        touched = touched[state["stamp"][touched] != FORGOTTEN]
+            reached = self._reached(union(paired, self._children(paired)[1]))
+            touched = self._with_jobs(union(touched, reached), old_keys[:0])
         state["stamp"][touched] = self.sequence
         return touched, again
 
@@ -215,7 +214,9 @@ class Window:
         further = at != before
         self._mentions.add(at[further], rows[further])
         joined = up >= 0
-        return np.concatenate([rows[joined], nest(facts, state, self.traits, rows[joined], up[joined])])
+        changed = nest(facts, state, self.traits, rows[joined], up[joined])
+        # a span that turns out to be transport ends no way up any more
+        return np.concatenate([rows[joined], changed, self._children(changed)[1]])
 
     def _enter_lanes(self, new: Rows) -> Rows:
         """Note who writes process spans; return the receive rows that are no executions because of it."""
@@ -236,9 +237,13 @@ class Window:
         executions = touched[(role == Role.PROCESS) | (role == Role.RECEIVE)]
         parents, links = self.targets(executions)
         nameless = (facts["own_key"][executions] == 0) & ~traits.recurring[facts["convention"][executions]]
-        giver = np.where(parents >= 0, parents, links)
-        giver[~nameless] = NO_ROW
-        given = (giver >= 0) & (facts["system"][giver] == facts["system"][executions]) & (facts["own_key"][giver] != 0)
+        giver = np.full(len(executions), NO_ROW)
+        # the parent counts before the link; where it has no id to give it does not matter when it came
+        for target in (links, parents):
+            gives = nameless & (target >= 0) & (facts["own_key"][target] != 0)
+            gives &= facts["system"][target] == facts["system"][executions]
+            giver[gives] = target[gives]
+        given = giver >= 0
         takers, givers = executions[given], giver[given]
 
         enqueues = union(touched[role == Role.ENQUEUE], parents[~nameless], links[~nameless])
@@ -283,17 +288,27 @@ class Window:
         _, group = self.of_job(union(self._state["key"][rows]))
         return self._children(group[self._facts["role"][group] == Role.ENQUEUE])[1]
 
+    def _reached(self, rows: Rows) -> Rows:
+        """Return the rows that can change when the ways up of `rows` do."""
+        below = self._below(rows)
+        facts = self._facts
+        batches = below[facts["role"][below] == Role.ENQUEUE]
+        batches = batches[(facts["own_key"][batches] == 0) | (facts["batch_count"][batches] > 0)]
+        # who points at a batch has the parent of the batch
+        return union(below, self.mentioning(facts["span"][batches])[1])
+
     def _below(self, rows: Rows) -> Rows:
         """Return `rows` and those further down whose way up leads through one of them to its end.
 
-        The way up of an enqueue ends at the first execution of another job.
+        The way up of an enqueue ends at the first execution of another job that is no transport around one.
         """
         facts, state = self._facts, self._state
         found, front = rows, rows
         for _ in range(MAX_DEPTH):
             upper, lower = self._children(front)
             same = (state["key"][upper] == state["key"][lower]) & (state["key"][upper] != 0)
-            front = without(union(lower[same | (facts["role"][upper] != Role.PROCESS)]), found)
+            passed = (facts["role"][upper] != Role.PROCESS) | state["around"][upper]
+            front = without(union(lower[same | passed]), found)
             if len(front) == 0:
                 break
             found = union(found, front)
@@ -308,23 +323,7 @@ class Window:
             keys = without(keys[keys != 0], seen)
             front = without(union(self.of_job(keys)[1]), found)
             found, seen, keys = union(found, front), union(seen, keys), keys[:0]
-        return self._within_limit(found)
-
-    def _within_limit(self, rows: Rows) -> Rows:
-        """Forget the oldest rows of jobs that have too many."""
-        if len(rows) <= MAX_ROWS_OF_JOB:
-            return rows
-        keys = self._state["key"][rows]
-        _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
-        large = (counts > MAX_ROWS_OF_JOB)[inverse] & (keys != 0)
-        if large.any():
-            some = rows[large]
-            order = np.lexsort((some, -self._facts["start"][some].astype(np.int64), keys[large]))
-            ranked = keys[large][order]
-            starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
-            rank = np.arange(len(ranked)) - np.repeat(starts, np.diff(np.append(starts, len(ranked))))
-            self._state["stamp"][some[order[rank >= MAX_ROWS_OF_JOB]]] = FORGOTTEN
-        return rows
+        return found
 
     def _alive(self, numbers: Rows, rows: Rows) -> tuple[Rows, Rows]:
         alive = self._state["stamp"][rows] != FORGOTTEN
@@ -354,6 +353,25 @@ class Window:
         """Return when `expire` has something to do next; None if it was never told of anything that is still there."""
         return self._times[0][0] + seconds if self._times else None
 
+    def forget_oldest(self, rows: Rows) -> Rows:
+        """Mark the oldest rows of jobs in `rows`, whole jobs, that have too many as forgotten; return these rows."""
+        nothing: Rows = rows[:0]
+        if len(rows) <= MAX_ROWS_OF_JOB:
+            return nothing
+        keys = self._state["key"][rows]
+        _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+        large = (counts > MAX_ROWS_OF_JOB)[inverse] & (keys != 0)
+        if large.any():
+            some = rows[large]
+            order = np.lexsort((some, -self._facts["start"][some].astype(np.int64), keys[large]))
+            ranked = keys[large][order]
+            starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
+            rank = np.arange(len(ranked)) - np.repeat(starts, np.diff(np.append(starts, len(ranked))))
+            oldest: Rows = some[order[rank >= MAX_ROWS_OF_JOB]]
+            self._forgotten(oldest)
+            return oldest
+        return nothing
+
     def shrink(self, limit: int) -> Rows:
         """Mark the rows that were touched longest ago as forgotten until about 3/4 of `limit` bytes are in use."""
         if self.lineage.nbytes > limit // _LINEAGE_SHARE:
@@ -369,8 +387,15 @@ class Window:
     def _mark(self, stamp: int) -> Rows:
         stamps = self.state["stamp"]
         rows = np.flatnonzero((stamps <= stamp) & (stamps != FORGOTTEN))
-        stamps[rows] = FORGOTTEN
+        self._forgotten(rows)
         return rows
+
+    def _forgotten(self, rows: Rows) -> None:
+        """Mark `rows` as forgotten; what stays of their jobs remembers that something is missing."""
+        state = self._state
+        state["stamp"][rows] = FORGOTTEN
+        keys = union(state["key"][rows])
+        state["bereft"][self.of_job(keys[keys != 0])[1]] = True
 
     def forget(self) -> None:
         """Take out what is marked as forgotten, once that is a quarter; row numbers change."""

@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import permutations
 from typing import Any
 
 import pytest
 
-from tests.processors.jobs.telling import Event, Log, Span, Told, Value, raised, span_hex, without_version
-
-Attributes = Mapping[str, Value]
-
-
-def celery(action: str, job: str = "j", **more: Value) -> Attributes:
-    named = {"celery.action": action, "celery.task_name": f"tasks.{job}", "messaging.message.id": job}
-    return {**named, **{f"celery.{key}": value for key, value in more.items()}}
-
-
-def send(id_: int, job: str = "j", **how: Any) -> Span:
-    return Span(id_, f"apply_async/{job}", "producer", celery("apply_async", job), **how)
-
-
-def run(id_: int, job: str = "j", state: str = "SUCCESS", **how: Any) -> Span:
-    return Span(id_, f"run/{job}", "consumer", celery("run", job, state=state), **how)
-
-
-def message(system: str, **more: Value) -> Attributes:
-    return {"messaging.system": system, **{key.replace("__", "."): value for key, value in more.items()}}
-
+from tests.processors.jobs.senders import Attributes, celery, message, run, send
+from tests.processors.jobs.telling import Event, Log, Span, Told, raised, span_hex, without_version
 
 # recognising
 
@@ -150,6 +130,21 @@ def test_values_of_other_types() -> None:
 
     assert [told.row(id_)["job_id"] for id_ in (1, 2, 3)] == ["17", "true", '["a","b"]']
     assert [told.row(id_)["attempt"] for id_ in (1, 2, 3)] == [3, 1, 1]
+
+
+def test_joined_names_stay_with_their_spans() -> None:
+    """Scenario: Java jobs named by two attributes, between spans of systems that have neither, in one batch.
+
+    Guarantees: each has its own name.
+    """
+    scope = "io.opentelemetry.xxl-job-2.3"
+    java = [{"code.namespace": f"acme.Job{n}", "code.function": "run"} for n in (2, 4)]
+    told = Told().tell(
+        run(1), Span(2, "C.m", attributes=java[0], scope=scope), Span(3, "C.m", scope=scope),
+        Span(4, "C.m", attributes=java[1], scope=scope),
+    )  # fmt: skip
+
+    assert [told.row(n)["job_class"] for n in (2, 3, 4)] == ["acme.Job2.run", None, "acme.Job4.run"]
 
 
 # matching
