@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from pipeline import Config
 from pipeline.config.values import ByteSize
+from pipeline.error_text import MESSAGE_BYTES, STACKTRACE_BYTES
 from processors.error_type.known import Category
 
 
@@ -64,10 +65,10 @@ class ErrorTypeConfig(Config):
     library_frames: tuple[Pattern, ...] = ()
     """Frames with one of these are not, beside what is known of packages and runtimes."""
 
-    max_message_bytes: ByteSize = Field(4096, ge=64)
+    max_message_bytes: ByteSize = Field(MESSAGE_BYTES, ge=64)
     """Of longer messages only the ends are read, and kept in job rows."""
 
-    max_stacktrace_bytes: ByteSize = Field(65536, ge=256)
+    max_stacktrace_bytes: ByteSize = Field(STACKTRACE_BYTES, ge=256)
     """Of longer stacks only the ends are read, and kept in job rows."""
 
     cache_entries: int = Field(10_000, ge=0)

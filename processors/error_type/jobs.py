@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.batch import one_array
-from processors.error_type.stacks import capped
-from processors.error_type.verdict import Limits, Verdict
+from pipeline.error_text import ErrorLimits, cut_errors
+from processors.error_type.verdict import Verdict
 
 _TOLD: Final = ("error_type", "error_message", "exception_stacktrace")
 _FAILED: Final = pa.array(["failed", "retried"])
@@ -45,10 +45,10 @@ def job_errors(table: pa.Table) -> JobErrors | None:
 
 
 def with_verdicts(
-    table: pa.Table, errors: JobErrors, numbers: npt.NDArray[Any], verdicts: Sequence[Verdict], limits: Limits,
+    table: pa.Table, errors: JobErrors, numbers: npt.NDArray[Any], verdicts: Sequence[Verdict], limits: ErrorLimits,
     *, rename: bool,
 ) -> pa.Table:  # fmt: skip
-    """Return the table with `verdicts[numbers[i]]` in row `errors.rows[i]`, and messages and stacks within limits.
+    """Return the table with `verdicts[numbers[i]]` in row `errors.rows[i]`, and errors within limits.
 
     The type of a row is filled where there is none; with `rename` it becomes the verdict's wherever that has one.
     """
@@ -61,28 +61,17 @@ def with_verdicts(
         return array.take(where)
 
     types = column([verdict.type or None for verdict in verdicts], pa.string())
-    sent = one_array(table.column("error_type"))
+    sent, messages, stacks = (one_array(table.column(name)) for name in _TOLD)
+    sent, messages, stacks = cut_errors(sent, messages, stacks, limits)
     replaced = {
         "error_type": pc.coalesce(*((types, sent) if rename else (sent, types))),
         "error_category": column([str(verdict.category) for verdict in verdicts], pa.string()),
         "error_transient": column([verdict.transient for verdict in verdicts], pa.bool_()),
         "error_fingerprint": column([verdict.fingerprint for verdict in verdicts], pa.string()),
-        "error_message": _within(one_array(table.column("error_message")), limits.message),
-        "exception_stacktrace": _within(one_array(table.column("exception_stacktrace")), limits.stack),
+        "error_message": messages,
+        "exception_stacktrace": stacks,
     }
     for name, values in replaced.items():
         position = table.schema.get_field_index(name)
         table = table.set_column(position, table.schema.field(position), values)
     return table
-
-
-def _within(texts: Any, limit: int) -> Any:
-    """Return texts of at most about `limit` bytes; only longer ones are touched, which are few or all alike."""
-    long = np.flatnonzero(pc.greater(pc.binary_length(texts), pa.scalar(limit, pa.int32())).fill_null(False))
-    if len(long) == 0:
-        return texts
-    encoded = texts.take(pa.array(long)).dictionary_encode()
-    short = pa.array([capped(text, limit) for text in encoded.dictionary.to_pylist()], pa.string())
-    mask = np.zeros(len(texts), np.bool_)
-    mask[long] = True
-    return pc.replace_with_mask(texts, pa.array(mask), short.take(encoded.indices))

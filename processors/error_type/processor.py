@@ -12,6 +12,7 @@ from prometheus_client import Counter
 from pipeline import Batch, Host, Kind, Processor
 from pipeline.arrays import first_sight
 from pipeline.columns import Group, with_attributes
+from pipeline.error_text import ErrorLimits
 from processors.error_type import tag
 from processors.error_type.cache import BoundedCache
 from processors.error_type.categories import Categories, UserRule, finding
@@ -19,7 +20,7 @@ from processors.error_type.config import ErrorTypeConfig
 from processors.error_type.frames import Ownership
 from processors.error_type.jobs import JobErrors, job_errors, with_verdicts
 from processors.error_type.spans import Failures, failures
-from processors.error_type.verdict import Error, Judge, Limits, Verdict
+from processors.error_type.verdict import Error, Judge, Verdict
 
 METRICS: Final = {
     "jobsight_error_type_failures": "Rows that failed, by what was found of their error.",
@@ -43,7 +44,7 @@ class ErrorType(Processor[ErrorTypeConfig]):
     def __init__(self, config: ErrorTypeConfig, ident: object) -> None:
         super().__init__(config, ident)  # type: ignore[arg-type] # as its siblings: tests may name it as they like
         rules = [UserRule(rule.type, rule.message, finding(rule.category, rule.transient)) for rule in config.rules]
-        self._limits = Limits(config.max_message_bytes, config.max_stacktrace_bytes)
+        self._limits = ErrorLimits(config.max_message_bytes, config.max_stacktrace_bytes)
         self._innermost = config.cause == "innermost"
         self._cache = BoundedCache(config.cache_entries, config.cache_bytes)
         self._judge = Judge(

@@ -1,14 +1,14 @@
 """Which spans failed, and with what error: from columns of kinds.SPANS to columns of text.
 
-The order of sources is that of the job conventions: the last `exception` event, BullMQ's `job failed` event, the retry
-reasons of Celery and Taskiq, the attribute `error.type`, the status message.
+The first source that says something counts, alone, in the order of the job conventions (section 4.4): the last
+`exception` event, BullMQ's `job failed` event, the retry reasons of Celery and Taskiq, the attribute `error.type`, the
+status message. So a span and its job row tell of the same error.
 """
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from pipeline.batch import one_array
 from pipeline.columns import any_value_text, attributes, unnest
+from pipeline.error_text import both, python_message, status_error
 from processors.error_type.tag import KEYS
 
 Rows = npt.NDArray[np.integer[Any]]
@@ -31,11 +32,7 @@ _NOTHING: Final = pa.scalar("")
 _CELERY, _TASKIQ, _TYPE = "celery.retry.reason", "taskiq.retry.reason", "error.type"
 _LOOKED_FOR: Final = (*KEYS, _CELERY, _TASKIQ)
 
-_RUBY_STATUS: Final = re.compile(r"(?:Unhandled exception of type: |Unexpected ActiveJob Error )(\S+)")
-_PYTHON_STATUS: Final = re.compile(
-    r"((?:\w+\.)*(?:[A-Z][a-z0-9]+(?=[A-Z])\w+|\w*(?:Error|Exception|Timeout|Interrupt|Exit))): (.*)", re.DOTALL
-)
-_CELERY_REASON: Final = re.compile(r"(?:Retry in [^:]{1,80}: )?([A-Za-z_][\w.]*)\((.*)\)", re.DOTALL)
+_CELERY_REASON: Final = re.compile(r"(?:Retry(?: in [^:]*)?: )?([A-Za-z_][\w.]*)\((.*)\)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,23 +67,44 @@ def failures(table: pa.Table) -> Failures | None:
         return None
     event = _event_texts(events, exception_of[rows], "exception.type", "exception.message", "exception.stacktrace")
     (reason,) = _event_texts(events, reason_of[rows], "bullmq.job.failed.reason")
-    retried_type, retried_message = _split(own.text(_CELERY, rows), split_retry_reason)
-    said = pc.struct_field(status.take(pa.array(rows)), "message").fill_null("")
-    type_, message = event[0], _first(event[1], reason, retried_message, own.text(_TASKIQ, rows))
-    type_ = _first(type_, retried_type, own.text(_TYPE, rows))
-    if pc.any(pc.equal(type_, _NOTHING)).as_py() or pc.any(pc.equal(message, _NOTHING)).as_py():
-        said_type, said_message = _split(said, split_status_message)
-        type_, message = _first(type_, said_type), _first(message, said_message)
-    return Failures(rows, ~failed[rows], own.present(count)[rows], type_, message, event[2])
+    nothing = _blank(len(rows))
+    said = _Said.of(event[0], event[1], event[2])
+    said.further(nothing, reason)
+    said.further(*both(own.text(_CELERY, rows), split_retry_reason))
+    said.further(nothing, own.text(_TASKIQ, rows))
+    said.further(own.text(_TYPE, rows), nothing)
+    if not said.told.all():
+        here = status.take(pa.array(rows))
+        error = pc.equal(pc.struct_field(here, "code"), pa.scalar(_STATUS_ERROR, pa.int32()))
+        messages = pc.if_else(error, pc.struct_field(here, "message"), _NOTHING).fill_null("")
+        said.further(*both(messages, status_error))
+    return Failures(rows, ~failed[rows], own.present(count)[rows], said.type, said.message, event[2])
 
 
-def split_status_message(text: str) -> tuple[str, str]:
-    """Return (type, message) of a status message, in the words of Ruby's and Python's instrumentations."""
-    if match := _RUBY_STATUS.fullmatch(text):
-        return match[1], ""
-    if match := _PYTHON_STATUS.fullmatch(text):
-        return match[1], match[2]
-    return "", text
+@dataclass(slots=True)
+class _Said:
+    """Type and message as the first source that says anything has them."""
+
+    type: Any
+    message: Any
+    told: Mask
+
+    @classmethod
+    def of(cls, types: Any, messages: Any, stacks: Any) -> _Said:
+        """Begin with exception events; a stack alone says something, too."""
+        return cls(types, messages, _some(types) | _some(messages) | _some(stacks))
+
+    def further(self, types: Any, messages: Any) -> None:
+        """Ask the next source."""
+        taken = ~self.told & (_some(types) | _some(messages))
+        if taken.any():
+            mask = pa.array(taken)
+            self.type, self.message = pc.if_else(mask, types, self.type), pc.if_else(mask, messages, self.message)
+            self.told |= taken
+
+
+def _some(texts: Any) -> Mask:
+    return _flags(pc.not_equal(texts, _NOTHING))
 
 
 def split_retry_reason(text: str) -> tuple[str, str]:
@@ -95,15 +113,7 @@ def split_retry_reason(text: str) -> tuple[str, str]:
     The brackets hold what Python's `repr` makes of the arguments; a message is taken out of its quotes.
     """
     match = _CELERY_REASON.fullmatch(text)
-    if match is None:
-        return "", text
-    if match[2][:1] in ("'", '"'):
-        try:
-            said = ast.literal_eval(match[2].removesuffix(","))
-        except (ValueError, SyntaxError):
-            return match[1], match[2]
-        return match[1], said if isinstance(said, str) else match[2]
-    return match[1], match[2]
+    return (match[1], python_message(match[2])) if match else ("", text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,25 +185,6 @@ def _event_texts(events: Any, where: Rows, *keys: str) -> list[Any]:
         return texts
     places = np.where(has, np.cumsum(has) - 1, -1)
     return [_taken(text, places).fill_null("") for text in texts]
-
-
-def _split(texts: Any, split: Callable[[str], tuple[str, str]]) -> tuple[Any, Any]:
-    """Return both halves of `split`, asked once for each distinct text."""
-    encoded = texts.dictionary_encode()
-    halves = [split(text) for text in encoded.dictionary.to_pylist()]
-    first, second = (pa.array([half[place] for half in halves], pa.string()) for place in (0, 1))
-    return first.take(encoded.indices), second.take(encoded.indices)
-
-
-def _first(*texts: Any) -> Any:
-    """Return the first text that is not empty, row by row."""
-    result = texts[0]
-    for text in texts[1:]:
-        empty: Any = pc.equal(result, _NOTHING)
-        if not empty.true_count:
-            break
-        result = pc.if_else(empty, text, result)
-    return result
 
 
 def _taken(values: Any, where: Rows) -> Any:

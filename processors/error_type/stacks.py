@@ -74,20 +74,3 @@ def parse(text: str, formats: tuple[Format, ...]) -> Stack | None:
             parts = tuple(format_.parse(lines))
             return Stack(format_.language, parts) if any(part.frames for part in parts) else None
     return None
-
-
-def capped(text: str, limit: int) -> str:
-    """Return `text` in at most about `limit` bytes of UTF-8, with a mark where something was cut out.
-
-    Both ends of a stack say who threw what, so the middle goes, at line ends where there are any near.
-    """
-    encoded = text.encode("utf-8", "replace")
-    if len(encoded) <= limit:
-        return text
-    half = limit // 2
-    head = encoded[: limit - half].decode("utf-8", "ignore")
-    tail = encoded[len(encoded) - half :].decode("utf-8", "ignore") if half else ""
-    head = head[: head.rfind("\n") + 1] or head
-    tail = tail[tail.find("\n") + 1 :]
-    cut = len(encoded) - len(head.encode()) - len(tail.encode())
-    return f"{head}... [{cut} bytes cut] ...\n{tail}"

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from pipeline.error_text import NO_MESSAGE, ErrorLimits, capped, is_cut, short_type, without_message
 from processors.error_type import fingerprint
 from processors.error_type.cache import BoundedCache
 from processors.error_type.categories import Categories
 from processors.error_type.formats import FORMATS
 from processors.error_type.frames import Ownership, identity
 from processors.error_type.known import Category
-from processors.error_type.stacks import Language, capped, parse
+from processors.error_type.stacks import Language, parse
 
-_LONGEST_TYPE: Final = 200
 _MOST_CAUSES: Final = 8
 """Causes that are looked at from either end of a chain."""
-
-_NO_MESSAGE: Final = "\x00"
 
 
 class Error(NamedTuple):
@@ -55,14 +52,6 @@ class _Chain(NamedTuple):
     causes: tuple[_Cause, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bytes of UTF-8."""
-
-    message: int
-    stack: int
-
-
 class Judge:
     """Gives verdicts, and remembers them within the bounds of `cache`.
 
@@ -71,7 +60,7 @@ class Judge:
     """
 
     def __init__(
-        self, categories: Categories, ownership: Ownership, limits: Limits, cache: BoundedCache, *, innermost: bool
+        self, categories: Categories, ownership: Ownership, limits: ErrorLimits, cache: BoundedCache, *, innermost: bool
     ) -> None:
         self._categories = categories
         self._ownership = ownership
@@ -90,14 +79,12 @@ class Judge:
 
     def _judged(self, error: Error) -> Verdict:
         message = capped(error.message, self._limits.message)
-        skeleton = without_message(error.stack, error.message)
-        stack = capped(skeleton, self._limits.stack)
+        stack = capped(without_message(error.stack, error.message), self._limits.stack)
+        sent = short_type(error.type)
         chain = self._chain(stack)
         causes = list(chain.causes) or [_Cause("", "", ())]
         outer = causes[0]
-        causes[0] = _Cause(
-            _short(error.type) or outer.type, message or outer.message.removesuffix(_NO_MESSAGE), outer.frames
-        )
+        causes[0] = _Cause(sent or outer.type, message or outer.message.removesuffix(NO_MESSAGE), outer.frames)
         if self._innermost:
             causes.reverse()
         found = self._categories.of((cause.type, cause.message) for cause in causes)
@@ -106,11 +93,11 @@ class Judge:
         # a cause thrown inside a library has no frame of ours: the nearest exception that has some tells the place
         frames = next((cause.frames for cause in causes if cause.frames), ())
         return Verdict(
-            _short(chosen.type),
+            short_type(chosen.type),
             found.category,
             found.transient,
             fingerprint.of_frames(type_, frames) if frames else fingerprint.of_message(type_, chosen.message),
-            message is not error.message or stack is not skeleton or len(error.type) > _LONGEST_TYPE,
+            is_cut(message) or is_cut(stack) or sent != error.type,
         )
 
     def _chain(self, stack: str) -> _Chain:
@@ -139,23 +126,3 @@ class Judge:
             )
         self._cache.put(stack, chain, len(stack))
         return chain
-
-
-def without_message(stack: str, message: str) -> str:
-    """Return the stack with `message` taken out of its head line, so that equal stacks of other messages are equal.
-
-    Python has its head at the end, all others at the start; a message is taken out once, and only where it follows a
-    colon and ends its line or stands before Ruby's `(Type)`.
-    """
-    if not message or not stack:
-        return stack
-    text = f": {message}"
-    at = stack.rfind(text) if stack.startswith("Traceback ") or "\nTraceback (most" in stack else stack.find(text)
-    end = at + len(text)
-    if at < 0 or not (end == len(stack) or stack[end] in "\r\n" or stack.startswith(" (", end)):
-        return stack
-    return f"{stack[:at]}: {_NO_MESSAGE}{stack[end:]}"
-
-
-def _short(type_: str) -> str:
-    return type_ if len(type_) <= _LONGEST_TYPE else f"{type_[: _LONGEST_TYPE - 1]}…"

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from pipeline.config.values import ByteSize, Duration
 from pipeline.durable import DurableConfig
+from pipeline.error_text import MESSAGE_BYTES, STACKTRACE_BYTES
 from processors.jobs.conventions import Convention, Fields, in_force
 from processors.jobs.looking import Vocabulary
 
@@ -26,11 +27,11 @@ class JobsConfig(DurableConfig):
     database_attribute: str | None = None
     """Resource attribute that tells databases apart, for systems whose job ids are numbers of a database."""
 
-    max_message_bytes: ByteSize = Field(16 * 1024, gt=0)
-    """Error messages and types are cut to this, with a mark."""
+    max_message_bytes: ByteSize = Field(MESSAGE_BYTES, gt=0)
+    """Of longer error messages both ends are kept, with a mark between them."""
 
-    max_stacktrace_bytes: ByteSize = Field(32 * 1024, gt=0)
-    """Stack traces are cut to this, with a mark."""
+    max_stacktrace_bytes: ByteSize = Field(STACKTRACE_BYTES, gt=0)
+    """Of longer stack traces both ends are kept, with a mark between them."""
 
     @model_validator(mode="after")
     def _check(self) -> JobsConfig:

@@ -22,6 +22,7 @@ from pipeline.arrays import Column, Ints, unnest
 from pipeline.batch import one_array
 from pipeline.columns import any_value_text, attributes
 from processors.jobs.conventions import KINDS, Condition, Convention, Source, conditions_of, sources_of
+from processors.jobs.parsing import without_empty
 
 Mask = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.int64]
@@ -117,7 +118,7 @@ class Look:
         order = np.argsort(codes[found], kind="stable")
         self._spans = self._spans_of_items[found][order]
         texts = any_value_text(items.field("value").take(pa.array(looked[found][order])))
-        self._texts = _without_empty(texts)
+        self._texts = without_empty(texts)
         bounds = np.searchsorted(codes[found][order], np.arange(len(vocabulary.keys) + 1))
         self._slices = {
             key: (int(bounds[code]), int(bounds[code + 1]))
@@ -179,7 +180,7 @@ class Look:
     @cached_property
     def status_message(self) -> Column:
         messages: Column = pc.struct_field(self._batch.column("status"), "message")
-        return _without_empty(messages.take(pa.array(self.rows)))
+        return without_empty(messages.take(pa.array(self.rows)))
 
     def of_batch(self, column: str) -> Column:
         """Return a column of the batch."""
@@ -321,7 +322,7 @@ class Look:
             text = only_values(text)
         if source.pattern is not None:
             text = pc.struct_field(pc.extract_regex(text, source.pattern), "value")
-            text = _without_empty(text)
+            text = without_empty(text)
         if source.when is not None:
             text = pc.if_else(pa.array(self._one_holds(source.when)[spans]), text, _NO_TEXT)
         return text
@@ -336,7 +337,7 @@ class Look:
         joined = pc.binary_join_element_wise(
             *(part.filter(pa.array(some)) for part in parts), source.separator, null_handling="skip"
         )
-        return spread(_without_empty(joined), np.flatnonzero(some), len(spans))
+        return spread(without_empty(joined), np.flatnonzero(some), len(spans))
 
 
 def only_values(texts: Column) -> Column:
@@ -374,12 +375,6 @@ def _true(booleans: Column) -> Mask:
     return mask
 
 
-def _without_empty(texts: Column) -> Column:
-    """Return the texts with null for the empty ones: empty text is absent."""
-    empty: Column = pc.equal(texts, pa.scalar(""))
-    return pc.if_else(empty, _NO_TEXT, texts) if empty.true_count else texts
-
-
 def spread(values: Column, places: Numbers, rows: int) -> Column:
     """Return an array of `rows` values: `values` at `places`, null elsewhere."""
     where = np.full(rows, -1)
@@ -390,7 +385,7 @@ def spread(values: Column, places: Numbers, rows: int) -> Column:
 def resource_texts(batch: Batch, keys: Sequence[str]) -> dict[str, Column]:
     """Return attributes of the batch's resources as text, one value a row of the side table."""
     lists: Column = one_array(batch.sides["resource"].column("attributes"))
-    return {key: _without_empty(any_value_text(values)) for key, values in attributes(lists, keys).items()}
+    return {key: without_empty(any_value_text(values)) for key, values in attributes(lists, keys).items()}
 
 
 def ranges(offsets: Ints, rows: Numbers) -> tuple[Numbers, Numbers]:
@@ -414,5 +409,5 @@ def texts_at(lists: Column, rows: Numbers, keys: Sequence[str]) -> list[Column]:
         texts = any_value_text(items.field("value").take(pa.array(places[here])))
         where = np.full(len(rows), -1)
         where[numbers[here][::-1]] = np.arange(len(here))[::-1]
-        columns.append(_without_empty(texts.take(pa.array(where, mask=where < 0))))
+        columns.append(without_empty(texts.take(pa.array(where, mask=where < 0))))
     return columns

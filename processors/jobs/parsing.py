@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.arrays import Column
+from pipeline.error_text import both, python_message, status_error
 from processors.jobs.conventions import Unit
 
 ABSENT: Final = -1
@@ -100,22 +101,10 @@ def _micros(text: str) -> int:
     return round((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1_000_000)
 
 
-_RUBY_STATUS: Final = r"^(?:Unhandled exception of type: |Unexpected ActiveJob Error )(?P<type>\S+)$"
-_TYPE_AND_TEXT: Final = r"(?s)^(?P<type>(?:[A-Za-z_]\w*\.)*[A-Z]\w*): (?P<text>.*)$"
-
-
 def status_errors(messages: Column) -> tuple[Column, Column]:
-    """Return type and message that status messages give (job-conventions, section 4.4, source 7).
-
-    `Unhandled exception of type: X` (Ruby) gives the type alone, `X: text` (the Python SDK) both, where X looks like a
-    class; anything else is the message.
-    """
-    ruby = _group(messages, _RUBY_STATUS, "type")
-    python = _group(messages, _TYPE_AND_TEXT, "type")
-    text = _group(messages, _TYPE_AND_TEXT, "text")
-    none = pa.scalar(None, pa.string())
-    message = pc.if_else(pc.is_valid(ruby), none, pc.coalesce(text, messages))
-    return pc.coalesce(ruby, python), message
+    """Return type and message that status messages give, null for what they do not."""
+    types, texts = both(messages, status_error)
+    return without_empty(types), without_empty(texts)
 
 
 def retry_errors(reasons: Column, pattern: str | None) -> tuple[Column, Column]:
@@ -127,12 +116,8 @@ def retry_errors(reasons: Column, pattern: str | None) -> tuple[Column, Column]:
         return pa.nulls(len(reasons), pa.string()), reasons
     types = _group(reasons, pattern, "type") if "(?P<type>" in pattern else pa.nulls(len(reasons), pa.string())
     value = pc.struct_field(pc.extract_regex(reasons, pattern), "value")
-    quoted = pc.struct_field(pc.extract_regex(value, r"""(?s)^(?:'(?P<a>.*)'|"(?P<b>.*)"),?$"""), "a")
-    double = pc.struct_field(pc.extract_regex(value, r"""(?s)^(?:'(?P<a>.*)'|"(?P<b>.*)"),?$"""), "b")
-    inner = pc.binary_join_element_wise(quoted, double, "")
-    for escaped, plain in ((r"\'", "'"), (r"\"", '"'), (r"\n", "\n"), (r"\\", "\\")):
-        inner = pc.replace_substring(inner, escaped, plain)
-    return types, pc.coalesce(inner, value, reasons)
+    _, messages = both(value, lambda text: ("", python_message(text)))
+    return types, without_empty(pc.coalesce(messages, reasons))
 
 
 def _group(texts: Column, pattern: str, name: str) -> Column:
@@ -140,18 +125,7 @@ def _group(texts: Column, pattern: str, name: str) -> Column:
     return pc.if_else(pc.equal(found, pa.scalar("")), pa.scalar(None, pa.string()), found)
 
 
-def capped(texts: Column, limit: int) -> Column:
-    """Return the texts cut to `limit` bytes, with a mark that says how many are gone."""
-    sizes: Column = pc.binary_length(texts)
-    lengths = sizes.fill_null(0).to_numpy()
-    long = lengths > limit
-    if not long.any():
-        return texts
-    # only what is too long is touched one by one
-    cut = [_cut(text, limit) for text in texts.filter(pa.array(long)).to_pylist()]
-    return pc.replace_with_mask(texts, pa.array(long), pa.array(cut, pa.string()))
-
-
-def _cut(text: str, limit: int) -> str:
-    encoded = text.encode()
-    return f"{encoded[:limit].decode(errors='ignore')}… [{len(encoded) - limit} bytes cut]"
+def without_empty(texts: Column) -> Column:
+    """Return the texts with null for the empty ones: empty text is absent."""
+    empty: Column = pc.equal(texts, pa.scalar(""))
+    return pc.if_else(empty, pa.scalar(None, pa.string()), texts) if empty.true_count else texts

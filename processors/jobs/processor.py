@@ -9,12 +9,13 @@ import numpy as np
 
 from pipeline import Batch, ComponentId, Host, Kind, Processor, Receipt
 from pipeline.durable import Durable
+from pipeline.error_text import ErrorLimits
 from pipeline.hash_table import Rows
 from processors.jobs.config import JobsConfig
 from processors.jobs.conventions import in_force
 from processors.jobs.derive import Derived, derive, digests
 from processors.jobs.facts import Evidence, Role
-from processors.jobs.recognise import Limits, Recogniser
+from processors.jobs.recognise import Recogniser
 from processors.jobs.rows import job_batch, job_rows
 from processors.jobs.saving import restored, saved
 from processors.jobs.traits import Traits
@@ -51,7 +52,7 @@ class JobsProcessor(Processor[JobsConfig], Durable):
     def __init__(self, config: JobsConfig, ident: ComponentId) -> None:
         super().__init__(config, ident)
         table = in_force(config.conventions, config.aliases)
-        limits = Limits(config.max_message_bytes, config.max_stacktrace_bytes)
+        limits = ErrorLimits(config.max_message_bytes, config.max_stacktrace_bytes)
         self._recogniser = Recogniser(table, limits, config.database_attribute)
         self._window = Window(Traits.of(table))
         self._version = _FIRST_VERSION

@@ -16,11 +16,12 @@ import pyarrow.compute as pc
 
 from pipeline import Batch
 from pipeline.arrays import Column
+from pipeline.error_text import ErrorLimits, cut_errors
 from pipeline.hashing import Hashes, combined, mixed, span_hashes, text_hashes, words_of
 from processors.jobs.conventions import CANONICAL, TEXT_FIELDS, Convention, Source
 from processors.jobs.facts import TEXTS, ErrorSource, Evidence, FactArray, Outcome, Role, blank, no_texts
 from processors.jobs.looking import EXCEPTION_KEYS, Look, Mask, Numbers, Vocabulary, resource_texts, spread, texts_at
-from processors.jobs.parsing import ABSENT, capped, durations_ns, integers, retry_errors, status_errors, times_ns
+from processors.jobs.parsing import ABSENT, durations_ns, integers, retry_errors, status_errors, times_ns
 
 _IGNORED: Final = 255
 _DAY_NS: Final = np.uint64(24 * 3600 * 10**9)
@@ -30,19 +31,11 @@ _NO_HASHES: Final = np.zeros(0, np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """How much text of an error is kept, in bytes."""
-
-    message_bytes: int
-    stacktrace_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
 class Recogniser:
     """A table of conventions, made ready for columns."""
 
     table: tuple[Convention, ...]
-    limits: Limits
+    limits: ErrorLimits
     database_attribute: str | None
     vocabulary: Vocabulary = field(init=False)
     labels: tuple[str, ...] = field(init=False)
@@ -109,7 +102,7 @@ class Recogniser:
         if not pc.any(pc.is_in(keys, value_set=pa.array(EXCEPTION_KEYS))).as_py():
             return _nothing(_NO_HASHES, _NO_HASHES)
         texts = texts_at(batch.column("attributes"), named, EXCEPTION_KEYS)
-        told: Column = pc.or_(pc.is_valid(texts[0]), pc.is_valid(texts[1]))
+        told: Column = pc.or_(pc.or_(pc.is_valid(texts[0]), pc.is_valid(texts[1])), pc.is_valid(texts[2]))
         rows = named[told.to_numpy(zero_copy_only=False)]
         facts = blank(len(rows))
         facts["parent"], facts["role"], facts["error"] = spans[rows], Role.LOG, ErrorSource.LOG_RECORD
@@ -233,7 +226,9 @@ class Recogniser:
 
         def offer(source: ErrorSource, spans: Numbers, kinds: Column, messages: Column, stack: Column | None) -> None:
             places = place_of_span[spans]
-            told = (places >= 0) & (_valid(kinds) | _valid(messages))
+            said = _valid(kinds) | _valid(messages)
+            # a stack names its type in its head line
+            told = (places >= 0) & (said if stack is None else said | _valid(stack))
             told[told] = facts["error"][places[told]] == ErrorSource.NONE
             if not told.any():
                 return
@@ -281,11 +276,8 @@ class Recogniser:
                 offer(ErrorSource.RETRY_REASON, ours, kinds, messages, None)
 
     def _capped(self, kinds: Column, messages: Column, stacks: Column) -> dict[str, Column]:
-        return {
-            "error_type": capped(kinds, self.limits.message_bytes),
-            "error_message": capped(messages, self.limits.message_bytes),
-            "exception_stacktrace": capped(stacks, self.limits.stacktrace_bytes),
-        }
+        cut = cut_errors(kinds, messages, stacks, self.limits)
+        return dict(zip(("error_type", "error_message", "exception_stacktrace"), cut, strict=True))
 
     def _links(self, look: Look, found: Numbers, facts: FactArray) -> tuple[Numbers, Hashes]:
         """Set the first link of each row and return the links that are dependencies."""

@@ -20,7 +20,7 @@ from processors.error_type import ErrorType
 from processors.error_type.cache import BoundedCache
 from processors.error_type.config import ErrorTypeConfig
 from processors.error_type.processor import METRICS
-from processors.error_type.spans import split_retry_reason, split_status_message
+from processors.error_type.spans import split_retry_reason
 from tests.processors.error_type import traces
 from tests.processors.error_type.test_tagging import batch_of, processor, spans_of
 from tests.processors.error_type.twin import pair
@@ -191,24 +191,6 @@ def test_rules_and_frames_of_the_user() -> None:
 
     assert (ruled["job.error.category"], ruled["job.error.transient"]) == ("dependency", True)
     assert ruled["job.error.fingerprint"] == plain["job.error.fingerprint"] != framed["job.error.fingerprint"]
-
-
-@pytest.mark.parametrize(
-    ("text", "parts"),
-    [
-        ("Unhandled exception of type: Net::ReadTimeout", ("Net::ReadTimeout", "")),
-        ("Unexpected ActiveJob Error RecordGone", ("RecordGone", "")),
-        ("ValueError: bad url x", ("ValueError", "bad url x")),
-        ("shop.CardDeclined: card 7: no", ("shop.CardDeclined", "card 7: no")),
-        ("POST: failed", ("", "POST: failed")),
-        ("Order: 5 is missing", ("", "Order: 5 is missing")),
-        ("ledger: account locked", ("", "ledger: account locked")),
-        ("", ("", "")),
-    ],
-)
-def test_status_messages(text: str, parts: tuple[str, str]) -> None:
-    """Scenario: status messages of Ruby, Python and others. Guarantees: a type only where one is surely named."""
-    assert split_status_message(text) == parts
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.demo.faults import FAULTS
+from pipeline.error_text import ErrorLimits
 from processors.error_type.cache import BoundedCache
 from processors.error_type.categories import Categories
 from processors.error_type.fingerprint import canonical_type, of_frames, of_message
@@ -20,7 +21,7 @@ from processors.error_type.frames import Ownership
 from processors.error_type.known import Category
 from processors.error_type.scrub import scrubbed_message, scrubbed_path
 from processors.error_type.stacks import Language
-from processors.error_type.verdict import Error, Judge, Limits, without_message
+from processors.error_type.verdict import Error, Judge
 from tests.processors.error_type import traces
 
 VALUES: dict[str, st.SearchStrategy[str]] = {
@@ -59,7 +60,7 @@ RULES = Categories()
 
 
 def judge(*, innermost: bool = False, entries: int = 1000) -> Judge:
-    return Judge(RULES, Ownership(), Limits(4096, 65536), BoundedCache(entries, 1 << 20), innermost=innermost)
+    return Judge(RULES, Ownership(), ErrorLimits(), BoundedCache(entries, 1 << 20), innermost=innermost)
 
 
 def mark(error: Error, *, innermost: bool = False) -> str | None:
@@ -225,15 +226,6 @@ def test_nothing_known_has_no_fingerprint() -> None:
     """Scenario: neither type, message nor stack. Guarantees: None, so that such failures do not become one group."""
     assert mark(Error()) is None
     assert of_message("", " \n ") is None
-
-
-def test_the_message_is_taken_out_of_the_head_only() -> None:
-    """Scenario: prints with their message, and a message that is not there. Guarantees: frames stay as they are."""
-    assert without_message("ValueError: x\n    at f (/a.js:1:1)", "x") == "ValueError: \x00\n    at f (/a.js:1:1)"
-    assert without_message("a.rb:1:in `f': x (E)\n\tfrom b: x", "x") == "a.rb:1:in `f': \x00 (E)\n\tfrom b: x"
-    assert without_message("Traceback (m\n  raise E: x\nE: x\n", "x") == "Traceback (m\n  raise E: x\nE: \x00\n"
-    assert without_message("E: xy\n", "x") == "E: xy\n"
-    assert without_message("E: x", "") == "E: x"
 
 
 @given(st.text(), st.text(), st.text())

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from processors.error_type.formats import FORMATS
 from processors.error_type.frames import Ownership, identity
-from processors.error_type.stacks import Language, capped, parse
-from tests.processors.error_type.traces import GO_PANIC, JAVA, PYTHON_CHAIN, TRACES, Trace
+from processors.error_type.stacks import Language, parse
+from tests.processors.error_type.traces import PYTHON_CHAIN, TRACES, Trace
 
 OURS = Ownership()
 
@@ -151,28 +151,3 @@ def test_hostile_stacks_cost_little(bad: str) -> None:
                 identity(stack.language, frame)
 
     assert time.process_time() - start < 0.5
-
-
-@given(st.text(), st.integers(8, 200))
-def test_a_cap_holds_and_leaves_a_mark(text: str, limit: int) -> None:
-    """Scenario: texts over a cap. Guarantees: at most the cap and the mark are left, and short texts are untouched."""
-    short = capped(text, limit)
-
-    if len(text.encode("utf-8", "replace")) <= limit:
-        assert short is text
-    else:
-        assert "bytes cut] ..." in short
-        assert len(short.encode("utf-8", "replace")) <= limit + len("... [999999 bytes cut] ...\n")
-
-
-@pytest.mark.parametrize(
-    ("text", "kept"), [(PYTHON_CHAIN * 40, "of customer 9"), (JAVA * 40, "... 12 more"), (GO_PANIC * 40, "main.other")]
-)
-def test_both_ends_of_a_capped_stack_are_kept(text: str, kept: str) -> None:
-    """Scenario: a stack far over the cap. Guarantees: its first line and its last ones are there, cut at line ends."""
-    short = capped(text, 2000)
-
-    lines = short.split("\n")
-    assert lines[0] == text.partition("\n")[0]
-    assert kept in short.partition("bytes cut] ...")[2]
-    assert set(lines) - set(text.split("\n")) == {line for line in lines if "bytes cut" in line}

@@ -14,6 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from pipeline import Batch, ComponentId, Receipt, concat
 from pipeline.columns import with_attributes
+from pipeline.error_text import ErrorLimits
 from pipeline.kinds import Signal
 from pipeline.otlp import decode, encode
 from processors.error_type import ErrorType
@@ -22,7 +23,7 @@ from processors.error_type.categories import Categories
 from processors.error_type.config import ErrorTypeConfig
 from processors.error_type.frames import Ownership
 from processors.error_type.tag import KEYS
-from processors.error_type.verdict import Judge, Limits
+from processors.error_type.verdict import Judge
 from tests.processors.error_type import traces, twin
 
 RULES = Categories()
@@ -87,7 +88,7 @@ def spans_of(batch: Batch) -> list[Span]:
 
 
 def expected(spans: list[Span]) -> list[Span]:
-    judge = Judge(RULES, Ownership(), Limits(200, 65536), BoundedCache(0, 0), innermost=False)
+    judge = Judge(RULES, Ownership(), ErrorLimits(200), BoundedCache(0, 0), innermost=False)
     copies = [Span.FromString(span.SerializeToString()) for span in spans]
     for span in copies:
         twin.tag(span, judge)

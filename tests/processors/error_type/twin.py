@@ -9,10 +9,11 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from pipeline.columns import any_value_text
+from pipeline.error_text import status_error
 from pipeline.kinds import Signal
 from pipeline.otlp import decode
 from pipeline.receipt import Receipt
-from processors.error_type.spans import split_retry_reason, split_status_message
+from processors.error_type.spans import split_retry_reason
 from processors.error_type.verdict import Error, Judge
 
 
@@ -50,10 +51,17 @@ def tag(span: Span, judge: Judge) -> None:
         return
     event = list(exceptions[-1].attributes) if exceptions else []
     reason = text(list(reasons[-1].attributes), "bullmq.job.failed.reason") if reasons else ""
-    retried, said = split_retry_reason(celery), split_status_message(span.status.message)
-    type_ = text(event, "exception.type") or retried[0] or text(own, "error.type") or said[0]
-    message = text(event, "exception.message") or reason or retried[1] or taskiq or said[1]
-    verdict = judge.verdict(Error(type_, message, text(event, "exception.stacktrace")))
+    stack = text(event, "exception.stacktrace")
+    sources = (
+        (text(event, "exception.type"), text(event, "exception.message"), stack),
+        ("", reason),
+        split_retry_reason(celery),
+        ("", taskiq),
+        (text(own, "error.type"), ""),
+        status_error(span.status.message if span.status.code == 2 else ""),
+    )
+    type_, message, *_ = next((said for said in sources if any(said)), ("", ""))
+    verdict = judge.verdict(Error(type_, message, stack))
     has = {pair.key for pair in own}
     for key, value in (
         ("error.type", verdict.type if failed else ""),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline.hash_table import HashTable, union, without
 from pipeline.hashing import hex_of, span_hashes, text_hashes, words_of
 from processors.jobs.index import Lineage, MultiTable
-from processors.jobs.parsing import capped, durations_ns, integers, retry_errors, status_errors, times_ns
+from processors.jobs.parsing import durations_ns, integers, retry_errors, status_errors, times_ns
 
 TEXTS = st.lists(st.none() | st.text(max_size=20) | st.text("ab", min_size=250, max_size=300), max_size=20)
 KEYS = st.integers(1, 40)
@@ -221,8 +221,3 @@ def test_retry_reasons(reason: str, type_: str | None, text: str) -> None:
     kinds, messages = retry_errors(pa.array([reason]), PATTERN)
 
     assert (kinds.to_pylist(), messages.to_pylist()) == ([type_], [text])
-
-
-def test_texts_are_capped_with_a_mark() -> None:
-    """Scenario: a text over the limit, cut inside a character. Guarantees: whole characters, and how much is gone."""
-    assert capped(pa.array(["short", "aéé" * 2, None]), 5).to_pylist() == ["short", "aéé… [5 bytes cut]", None]

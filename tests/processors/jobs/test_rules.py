@@ -626,13 +626,14 @@ def test_exception_logs_join_their_execution(spans_first: bool) -> None:
 
 
 def test_huge_messages_and_stacks_are_cut() -> None:
-    """Scenario: an exception over the limits. Guarantees: cut, with a mark that says how much is gone."""
-    span = run(1, "a", "FAILURE", events=[raised("E", "m" * 100, "s" * 100)])
+    """Scenario: an exception over the limits. Guarantees: both ends, and a mark that says how much is gone."""
+    span = run(1, "a", "FAILURE", events=[raised("E" * 300, "m" * 100, "s" * 100)])
 
     row = Told(max_message_bytes="10B", max_stacktrace_bytes="20B").tell(span).row(1)
 
-    assert row["error_message"] == "m" * 10 + "… [90 bytes cut]"
-    assert row["exception_stacktrace"] == "s" * 20 + "… [80 bytes cut]"
+    assert row["error_message"] == "mmmmm... [90 bytes cut] ...\nmmmmm"
+    assert row["exception_stacktrace"] == "ssssssssss... [80 bytes cut] ...\nssssssssss"
+    assert row["error_type"] == "E" * 199 + "…"
 
 
 def test_recurring_ids_are_no_attempts() -> None:
