@@ -72,6 +72,15 @@ def parents_of(offsets: Ints) -> npt.NDArray[np.int64]:
     return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
 
+def ranges(offsets: Ints, rows: Ints) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the places of all values in the lists of `rows`, and for each the number of its row in `rows`."""
+    starts = offsets[rows]
+    counts = offsets[rows + 1] - starts
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.repeat(starts - ends + counts, counts) + np.arange(total), np.repeat(np.arange(len(rows)), counts)
+
+
 def first_sight(columns: Sequence[Column]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Number distinct rows in order of first sight.
 

@@ -19,6 +19,9 @@ Hashes = npt.NDArray[np.uint64]
 _PREFIX_BYTES: Final = 256
 """Of a text longer than this its beginning, its last eight bytes and its length are hashed: ids are shorter."""
 
+_FEW_ROWS: Final = 64
+"""So few texts are hashed before their distinct ones were found."""
+
 # Multipliers of splitmix64 (Steele, Lea, Flood 2014)
 _M1: Final = np.uint64(0xBF58476D1CE4E5B9)
 _M2: Final = np.uint64(0x94D049BB133111EB)
@@ -61,9 +64,13 @@ def text_hashes(texts: Column) -> Hashes:
     starts = offsets[:-1] - first
     lengths = np.diff(offsets)
     total = mixed(lengths.astype(np.uint64))
-    longest = min(int(lengths.max()), _PREFIX_BYTES)
+    shortest, longest = int(lengths.min()), min(int(lengths.max()), _PREFIX_BYTES)
     for position in range(0, longest, 8):
-        here = np.flatnonzero(lengths > position) if position else np.flatnonzero(lengths)
+        if shortest >= position + 8:
+            # as for the most part of ids, which are of one length
+            total = mixed(total ^ words[starts + position])
+            continue
+        here = np.flatnonzero(lengths > position)
         left = lengths[here] - position
         word = words[starts[here] + position]
         cut = np.maximum(64 - 8 * left, 0).astype(np.uint64)
@@ -75,6 +82,15 @@ def text_hashes(texts: Column) -> Hashes:
     if texts.null_count:
         total[~texts.is_valid().to_numpy(zero_copy_only=False)] = 0
     return total
+
+
+def name_hashes(names: Column) -> Hashes:
+    """Return the hash of each text like `text_hashes`, at less cost where a column has few distinct ones."""
+    if names.null_count == len(names) or len(names) < _FEW_ROWS:
+        return text_hashes(names)
+    encoded = names.dictionary_encode(null_encoding="encode")
+    hashes: Hashes = text_hashes(encoded.dictionary)[encoded.indices.to_numpy()]
+    return hashes
 
 
 def words_of(ids: Column, width: int) -> npt.NDArray[np.uint64]:
@@ -113,7 +129,17 @@ def hex_of(*words: npt.NDArray[np.uint64]) -> pa.StringArray:
 
 def span_hashes(trace: npt.NDArray[np.uint64], span: npt.NDArray[np.uint64]) -> Hashes:
     """Return the hash of (trace id, span id), given as words; 0 where there is no span id."""
-    total = combined(trace[:, 0], trace[:, 1], span)
+    return hashes_in_traces(trace_hashes(trace), span)
+
+
+def trace_hashes(trace: npt.NDArray[np.uint64]) -> Hashes:
+    """Return what `hashes_in_traces` takes of trace ids, given as words."""
+    return mixed(mixed(trace[:, 0]) ^ trace[:, 1])
+
+
+def hashes_in_traces(traces: Hashes, span: npt.NDArray[np.uint64]) -> Hashes:
+    """Return `span_hashes` for several ids of each span, whose trace is hashed once."""
+    total = _not_zero(mixed(traces ^ span))
     total[span == 0] = 0
     return total
 

@@ -156,7 +156,7 @@ class Window:
         again = union(known[known >= 0])
         if start == end:
             return rows, again
-        facts = evidence.facts[fresh]
+        facts = evidence.facts if fresh.all() else evidence.facts[fresh]
         self._facts, self._state = _with_room(self._facts, start, end), _with_room(self._state, start, end)
         self._rows = end
         self._facts[start:end] = facts
@@ -425,9 +425,12 @@ class Window:
 
 def _first_of_equals(spans: Hashes) -> npt.NDArray[np.bool_]:
     """Return which rows are the first with their span, all that have none included."""
+    first = np.ones(len(spans), np.bool_)
+    ascending = np.sort(spans)
+    if not ((ascending[1:] == ascending[:-1]) & (ascending[1:] != 0)).any():
+        return first
     order = np.argsort(spans, kind="stable")
     ranked = spans[order]
-    first = np.ones(len(spans), np.bool_)
     first[order[1:]] = (ranked[1:] != ranked[:-1]) | (ranked[1:] == 0)
     return first
 

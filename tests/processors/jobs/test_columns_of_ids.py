@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.hash_table import HashTable, union, without
-from pipeline.hashing import hex_of, span_hashes, text_hashes, words_of
+from pipeline.hashing import hex_of, name_hashes, span_hashes, text_hashes, words_of
 from processors.jobs.index import Lineage, MultiTable
 from processors.jobs.parsing import capped, durations_ns, integers, retry_errors, status_errors, times_ns
 
@@ -226,3 +226,12 @@ def test_retry_reasons(reason: str, type_: str | None, text: str) -> None:
 def test_texts_are_capped_with_a_mark() -> None:
     """Scenario: a text over the limit, cut inside a character. Guarantees: whole characters, and how much is gone."""
     assert capped(pa.array(["short", "aéé" * 2, None]), 5).to_pylist() == ["short", "aéé… [5 bytes cut]", None]
+
+
+@given(st.lists(st.none() | st.sampled_from(["", "mailers", "low", "high" * 90]) | st.text(max_size=40), max_size=200))
+def test_names_have_the_hashes_of_texts(names: list[str | None]) -> None:
+    """Scenario: columns short and long, with few and with many distinct names. Guarantees: as one by one."""
+    one_by_one = [int(text_hashes(pa.array([name], pa.string()))[0]) for name in names]
+
+    assert name_hashes(pa.array(names, pa.string())).tolist() == one_by_one
+    assert text_hashes(pa.array(names, pa.string())).tolist() == one_by_one
