@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -81,6 +82,8 @@ def story(seed: int) -> list[Span | Log]:
     return told
 
 
+# half a minute on a quiet machine
+@pytest.mark.timeout(180)
 @settings(max_examples=150)
 @given(seed=st.integers(0, 2**32), shuffle=st.randoms(use_true_random=False), restart=st.booleans())
 def test_order_and_splits_do_not_change_the_rows(seed: int, shuffle: Random, restart: bool) -> None:
