@@ -1,7 +1,7 @@
 """Hash tables whose keys and values are columns: a thousand look-ups are a dozen numpy calls.
 
-Open addressing. Keys are hashes already (`hashing`), never 0; tables only grow, and the window makes new ones when it
-forgets rows.
+Open addressing. Keys are hashes already (`pipeline.hashing`), never 0; tables only grow, and who forgets rows makes new
+ones.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from processors.jobs.hashing import Hashes
+from pipeline.hashing import Hashes
 
 Rows = npt.NDArray[np.int64]
 

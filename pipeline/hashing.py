@@ -1,6 +1,6 @@
 """64-bit hashes of ids and texts, for whole columns at once; the same in every process, so that they can be stored.
 
-They stand for ids in the window's indexes. 0 is never the hash of something: it means "none". Two different ids share a
+They stand for ids in indexes. 0 is never the hash of something: it means "none". Two different ids share a
 hash once in 2**64 pairs; who can choose ids could make that happen, and would see two of his own jobs taken for one.
 """
 
