@@ -33,6 +33,7 @@ class Kind(StrEnum):
     METRICS = "metrics"
     LOGS = "logs"
     JOBS = "jobs"
+    JOB_DEPENDENCIES = "job_dependencies"
     ALERTS = "alerts"
 
 
@@ -273,6 +274,40 @@ nanoseconds since 1970, `duration` and `queue_latency` nanoseconds. Null is what
 """
 
 
+JOB_DEPENDENCIES: Final = pa.schema(
+    [
+        required("timestamp", pa.uint64()),
+        required("parent_kind", pa.string()),
+        required("parent", pa.string()),
+        required("parent_service", pa.string()),
+        required("child_kind", pa.string()),
+        required("child", pa.string()),
+        required("child_service", pa.string()),
+        required("via", pa.string()),
+        required("calls", pa.int64()),
+        required("failures", pa.int64()),
+        required("executions", pa.int64()),
+        required("parents", pa.int64()),
+        required("fan_out_max", pa.uint64()),
+        required("queue_latencies", list_of(pa.uint64())),
+        required("queue_latency_weights", list_of(pa.uint64())),
+        required("durations", list_of(pa.uint64())),
+        required("duration_weights", list_of(pa.uint64())),
+        required("first_seen", pa.uint64()),
+        required("last_seen", pa.uint64()),
+    ]
+)
+"""One row is what was learnt of one edge in the interval that began at `timestamp`: parent -> child, kinds `job`,
+`request`, `external`, `unknown`; `via` is `parent` or `link`.
+
+Rows add up, over rows of one interval and over intervals: `calls` (jobs enqueued, requests sent), `failures` of the
+child, its `executions`, and `parents`, the executions that called at least once. Each can be negative: a row takes back
+what an earlier one said too much. `fan_out_max` is the most calls that one parent execution made, as far as is known.
+Queue latencies and durations of the child are samples in nanoseconds, each standing for as many as its weight says.
+Times are nanoseconds since 1970; a text that is not known is empty.
+"""
+
+
 ALERTS: Final = pa.schema(
     [
         required("timestamp", pa.uint64()),
@@ -310,6 +345,7 @@ SHAPES: Final[Mapping[Kind, Shape]] = MappingProxyType(
         Kind.METRICS: Shape(METRICS, "metric_points", MappingProxyType({**_SHARED, "metric": METRIC}), Signal.METRICS),
         Kind.LOGS: Shape(LOGS, "log_records", MappingProxyType(_SHARED), Signal.LOGS),
         Kind.JOBS: Shape(JOBS, "jobs", MappingProxyType({"resource": RESOURCE})),
+        Kind.JOB_DEPENDENCIES: Shape(JOB_DEPENDENCIES, "job_dependencies"),
         Kind.ALERTS: Shape(ALERTS, "alerts"),
     }
 )

@@ -136,7 +136,12 @@ def test_table_names() -> None:
     defaults = config().table_names()
     changed = config(metrics_tables={"sum": {"name": "sums"}}, metrics_table_name="ignored").table_names()
     prefixed = config(
-        metrics_table_name="m", logs_table_name="l", traces_table_name="t", jobs_table_name="j", alerts_table_name="a"
+        metrics_table_name="m",
+        logs_table_name="l",
+        traces_table_name="t",
+        jobs_table_name="j",
+        job_dependencies_table_name="d",
+        alerts_table_name="a",
     ).table_names()
 
     assert defaults == {
@@ -148,6 +153,7 @@ def test_table_names() -> None:
         "exponential_histogram": "otel_metrics_exponential_histogram",
         "summary": "otel_metrics_summary",
         "jobs": "jobs",
+        "job_dependencies": "job_dependencies",
         "alerts": "job_alerts",
     }
     assert changed == {**defaults, "sum": "sums"}
@@ -160,6 +166,7 @@ def test_table_names() -> None:
         "exponential_histogram": "m_exponential_histogram",
         "summary": "m_summary",
         "jobs": "j",
+        "job_dependencies": "d",
         "alerts": "a",
     }
 
