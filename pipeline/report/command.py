@@ -6,8 +6,6 @@ Each report is one statement of `sql/` over the table `jobs` or its view `job_ev
 from __future__ import annotations
 
 import argparse
-import math
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,16 +15,13 @@ from types import MappingProxyType
 from typing import Final
 
 from pipeline import query
+from pipeline.report.durations import duration, written
 
 HOUR: Final = 3600
 ALWAYS: Final = 0
-LONGEST_SECONDS: Final = 2**32 - 1
 
 UNKNOWN_TABLES: Final = frozenset({60, 81})
 """UNKNOWN_TABLE and UNKNOWN_DATABASE (ClickHouse's `src/Common/ErrorCodes.cpp`)."""
-
-UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +55,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
             command.add_argument("job", metavar="JOB_ID", help="the job's id, or its back end's")
         if name == "lost":
             command.add_argument(
-                "--after", type=_duration, default=15 * 60, metavar="TIME", help="how long it is due (default 15m)"
+                "--after", type=duration, default=15 * 60, metavar="TIME", help="how long it is due (default 15m)"
             )
         since = "everything" if report.since_seconds == ALWAYS else "1h"
         command.add_argument(
             "--since",
-            type=_duration,
+            type=duration,
             default=report.since_seconds,
             metavar="TIME",
             help=f"how far to look back, like 90s, 15m, 1h, 7d; 0: everything (default {since})",
@@ -108,7 +103,7 @@ def _parameters(args: argparse.Namespace) -> dict[str, str]:
 def _nothing(report: Report, args: argparse.Namespace) -> str:
     if args.since == ALWAYS:
         return report.nothing
-    return f"{report.nothing} within the last {_written(args.since)} (--since)"
+    return f"{report.nothing} within the last {written(args.since)} (--since)"
 
 
 def _explain(refused: query.Refused, *, args: argparse.Namespace) -> str:
@@ -121,20 +116,3 @@ def _explain(refused: query.Refused, *, args: argparse.Namespace) -> str:
         f"{where} has no table {wanted}: no jobs yet. Is processor `jobs` in the pipeline, before exporter "
         "`clickhouse`? Where the table has another name or database, use --table or --database"
     )
-
-
-def _written(seconds: int) -> str:
-    """Write seconds in the largest unit that divides them."""
-    for unit in ("d", "h", "m"):
-        if seconds % UNITS[unit] == 0:
-            return f"{int(seconds / UNITS[unit])}{unit}"
-    return f"{seconds}s"
-
-
-def _duration(text: str) -> int:
-    """Return whole seconds, rounded up."""
-    found = DURATION.fullmatch(text)
-    seconds = float(found[1]) * UNITS[found[2]] if found else 0.0 if text == "0" else math.inf
-    if seconds > LONGEST_SECONDS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration: write 90s, 15m, 1h, 7d, or 0")
-    return math.ceil(seconds)

@@ -13,6 +13,7 @@ RECEIVERS: Mapping[str, Mapping[str, Any]] = {
 PROCESSORS: Mapping[str, Mapping[str, Any]] = {
     "batch": {"send_batch_size": 7, "send_batch_max_size": 9},
     "jobs": {},
+    "job_dependencies": {"max_depth": 3, "max_fanout": 3},
     "error_type": {"cause": "innermost", "cache_entries": 2},
 }
 
