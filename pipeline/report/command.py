@@ -1,13 +1,14 @@
 """Print a ready analysis of the jobs that ClickHouse has.
 
-Each report is one statement of `sql/` over the table `jobs` or its view `job_events`; `docs/report.md` describes them.
+Most reports are one statement of `sql/` over the table `jobs` or its view `job_events`; `docs/report.md` describes
+them all.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
@@ -15,6 +16,7 @@ from types import MappingProxyType
 from typing import Final
 
 from pipeline import query
+from pipeline.report import workflow_command
 from pipeline.report.durations import duration, written
 
 HOUR: Final = 3600
@@ -40,8 +42,16 @@ REPORTS: Final[Mapping[str, Report]] = MappingProxyType(
         "jobs": Report("executions, failures and latencies per job class", HOUR, "no executions"),
         "lost": Report("enqueued, due, and never processed", HOUR, "no lost jobs"),
         "retries": Report("jobs that are retried most, and retry loops", HOUR, "no retried jobs"),
+        "workflow": Report("the jobs from one root as a tree, and what made it long", ALWAYS, "no jobs"),
+        "workflows": Report("where the time of workflows goes, per root class", HOUR, "no finished workflows"),
     }
 )
+
+
+WORKFLOWS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = MappingProxyType(
+    {"workflow": workflow_command.run_one, "workflows": workflow_command.run_all}
+)
+"""The reports that are more than the answer to one statement."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -66,15 +76,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
             help=f"how far to look back, like 90s, 15m, 1h, 7d; 0: everything (default {since})",
         )
         command.add_argument("--table", default="jobs", metavar="NAME", help="the table of jobs (default jobs)")
-        query.add_options(command)
+        if name == "workflow":
+            command.add_argument(
+                "trace", metavar="TRACE_ID", type=workflow_command.trace_id, help="a trace of one of its jobs"
+            )
+        if name in WORKFLOWS:
+            workflow_command.configure(command)
+        else:
+            query.add_options(command)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the report; 0 when ClickHouse answered, 1 when it did not, 2 without the name of a report."""
     if args.report is None:
-        names = "".join(f"  {name:<8} {report.about}\n" for name, report in REPORTS.items())
+        names = "".join(f"  {name:<9} {report.about}\n" for name, report in REPORTS.items())
         sys.stderr.write(f"no report named; write jobsight report NAME, where NAME is one of\n{names}")
         return 2
+    if args.report in WORKFLOWS:
+        try:
+            return WORKFLOWS[args.report](args)
+        except query.Refused as refused:
+            query.complain(_explain(refused, args=args))
+        except query.Unanswered as error:
+            query.complain(str(error))
+        return 1
     report = REPORTS[args.report]
     return query.answer(
         args,

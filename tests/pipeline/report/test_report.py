@@ -312,8 +312,10 @@ def test_without_a_name_the_reports_are_listed(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("costs",), "'errors', 'job', 'jobs', 'lost', 'retries'"),
+        (("costs",), "'errors', 'job', 'jobs', 'lost', 'retries', 'workflow', 'workflows'"),
         (("job",), "JOB_ID"),
+        (("workflow",), "TRACE_ID"),
+        (("workflow", "7d3c"), "'7d3c' is no trace id: 32 hexadecimal digits"),
         (("jobs", "--since", "1w"), "'1w' is no duration: write 90s, 15m, 1h, 7d, or 0"),
         (("jobs", "--since", "-1h"), "--since"),
         (("jobs", "--since", "99999999d"), "is no duration"),
