@@ -7,7 +7,7 @@ import json
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +24,9 @@ MOST_ROWS: Final = 200_000
 
 _MOST_ROUNDS: Final = 500
 """Levels of a workflow, up and down, that are asked for: each is a question of its own."""
+
+_IDS_AT_ONCE: Final = 1000
+"""Ids in one question: a server refuses statements of more than 256 KiB."""
 
 _TRACE: Final = re.compile(r"[0-9a-f]{32}")
 
@@ -48,12 +51,7 @@ def trace_id(text: str) -> str:
 
 def run_one(args: argparse.Namespace) -> int:
     """Print the workflow that a trace belongs to. Raises Refused and Unanswered."""
-    # others came along by an id that they share
-    workflows = [
-        workflow
-        for workflow in workflows_of(jobs_of(_family(args)))
-        if any(args.trace in job.traces for job in workflow.jobs())
-    ]
+    workflows = _concerned(_family(args), args.trace)
     if args.format == "json":
         _write_json([_as_json(workflow) for workflow in workflows])
         return 0
@@ -84,46 +82,45 @@ def run_all(args: argparse.Namespace) -> int:
 
 
 def _ask(
-    args: argparse.Namespace, trace: str = "", ids: Sequence[str] = (), parents: Sequence[str] = ()
+    args: argparse.Namespace, trace: str = "", ids: Iterable[str] = (), parents: Iterable[str] = ()
 ) -> list[dict[str, Any]]:
     sql = files("pipeline.report").joinpath("sql", "workflow.sql").read_text(encoding="utf-8")
-    parameters = {
-        "table": args.table,
-        "since": str(args.since),
-        "trace": trace,
-        "ids": _array(ids),
-        "parents": _array(parents),
-        "most": str(MOST_ROWS),
-    }
+    # in the statement, not beside it: there may be more of them than an address has room for
+    sql = sql.replace("{ids}", _array(ids)).replace("{parents}", _array(parents))
+    parameters = {"table": args.table, "since": str(args.since), "trace": trace, "most": str(MOST_ROWS)}
     return query.rows(query.target_of(args), sql, parameters)
 
 
 def _family(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return the rows of a trace's jobs, of all above them, and of all below those at the top."""
+    """Return the rows of a trace's jobs, of all above them, and of all below those at the top; and some more."""
     rows = {_key(row): row for row in _ask(args, trace=args.trace)}
-    asked_ids: set[str] = set()
+    asked: set[str] = set()
     asked_parents: set[str] = set()
     for _ in range(_MOST_ROUNDS):
-        known = {row["job_id"] for row in rows.values()}
-        # the parent of a job may be another one with the same id, of another class, so ids of rows are asked for, too
-        ids = {row["parent_job_id"] for row in rows.values() if row["parent_job_id"]} | known
-        ids -= asked_ids
-        parents = known - asked_parents
+        jobs = [job for workflow in _concerned(rows.values(), args.trace) for job in workflow.jobs()]
+        own = {job.name.job_id for job in jobs}
+        ids = sorted((own | {job.parent.job_id for job in jobs if job.parent is not None}) - asked)[:_IDS_AT_ONCE]
+        parents = sorted(own - asked_parents)[:_IDS_AT_ONCE]
         if (not ids and not parents) or len(rows) >= MOST_ROWS:
             break
-        asked_ids |= ids
-        asked_parents |= parents
-        rows |= {_key(row): row for row in _ask(args, ids=sorted(ids), parents=sorted(parents))}
+        asked |= set(ids)
+        asked_parents |= set(parents)
+        rows |= {_key(row): row for row in _ask(args, ids=ids, parents=parents)}
     return list(rows.values())
+
+
+def _concerned(rows: Iterable[dict[str, Any]], trace: str) -> list[Workflow]:
+    """Return the workflows that have a job in the trace. Others came along by an id: some systems count from 1."""
+    return [workflow for workflow in workflows_of(jobs_of(rows)) if any(trace in job.traces for job in workflow.jobs())]
 
 
 def _key(row: dict[str, Any]) -> tuple[str, str]:
     return row["trace_id"], row["span_id"]
 
 
-def _array(texts: Sequence[str]) -> str:
+def _array(texts: Iterable[str]) -> str:
     """Write texts as the statement reads them."""
-    return "[" + ",".join(f"'{text.encode().hex()}'" for text in texts) + "]"
+    return "CAST([" + ",".join(f"'{text.encode().hex()}'" for text in texts) + "] AS Array(String))"
 
 
 def _show(workflow: Workflow, out: Console) -> None:

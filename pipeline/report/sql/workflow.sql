@@ -1,5 +1,5 @@
--- Rows of jobs: of a trace, with some ids, or with some parents; all of them where nothing of it is given. Ids come in
--- hex, because versions of the server differ in how they read quotes inside of arrays.
+-- Rows of jobs: of a trace, with some ids, or with some parents; all of them where nothing of it is given. Ids and
+-- parents are filled in as arrays of hex digits.
 SELECT
     System AS system,
     JobClass AS job_class,
@@ -22,8 +22,8 @@ WHERE JobId != ''
     AND ({since:UInt32} = 0 OR Timestamp >= now64(9) - toIntervalSecond({since:UInt32}))
     AND (
         TraceId = {trace:String}
-        OR has(arrayMap(x -> unhex(x), {ids:Array(String)}), JobId)
-        OR has(arrayMap(x -> unhex(x), {parents:Array(String)}), ParentJobId)
-        OR ({trace:String} = '' AND empty({ids:Array(String)}) AND empty({parents:Array(String)}))
+        OR has(arrayMap(x -> unhex(x), {ids}), JobId)
+        OR has(arrayMap(x -> unhex(x), {parents}), ParentJobId)
+        OR ({trace:String} = '' AND empty({ids}) AND empty({parents}))
     )
 LIMIT {most:UInt32}

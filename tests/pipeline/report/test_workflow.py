@@ -112,6 +112,26 @@ async def test_the_tree_that_people_see(ask: Ask, fill: Fill, capsys: pytest.Cap
 
 
 @pytest.mark.integration
+async def test_ids_that_others_have_too(ask: Ask, fill: Fill, capsys: pytest.CaptureFixture[str]) -> None:
+    """Scenario: two systems that count from 1, a wide workflow of one, hundreds of jobs with the same ids of the other.
+
+    Guarantees: the workflow has its own jobs, all of them, and no others.
+    """
+    start = ago(60)
+    mine = [run("Resize:1", start, 50)]
+    others = []
+    for number in range(2, 400):
+        mine.append(run(f"Thumb:{number}", start + number * MS, 5, "Resize:1", trace_id=f"{number:032x}"))
+        others.append(run(f"Invoice:{number}", start, 5, f"Fulfil:{number}", trace_id="e" * 32, system="bullmq"))
+    await fill([*mine, *others])
+
+    assert await ask("workflow", WEB, "--format", "json") == 0
+
+    (workflow,) = json.loads(capsys.readouterr().out)
+    assert sorted(job["class"] for job in workflow["jobs"]) == ["Resize"] + ["Thumb"] * 398
+
+
+@pytest.mark.integration
 async def test_where_time_goes_per_root(ask: Ask, fill: Fill, capsys: pytest.CaptureFixture[str]) -> None:
     """Scenario: two orders, one twice as slow at the end, and an unfinished one.
 
