@@ -15,11 +15,15 @@ UNKNOWN: Final = 0
 """Nothing is known of a span's parent."""
 
 
+_EXPECTED: Final = 30_000
+"""Entries that there is room for from the beginning."""
+
+
 class _Generations:
     """A hash table that forgets its older half."""
 
     def __init__(self) -> None:
-        self.young, self.old = HashTable(), HashTable()
+        self.young, self.old = HashTable(_EXPECTED), HashTable()
 
     @property
     def nbytes(self) -> int:

@@ -94,53 +94,61 @@ def count_jobs(
 
     moved = due & (edge != before)
     gone = np.flatnonzero(moved & (before >= 0))
-    _add_calls(fan_out, tally, book.jobs[jobs[gone]], -1)
+    _add_calls(fan_out, tally, book, jobs[gone], -1)
     come = np.flatnonzero(moved & (edge >= 0))
-    records = book.jobs[jobs[moved]]
-    records["edge"], records["time"] = edge[moved], decision.time[moved]
-    records["instance"], records["parent_key"] = decision.instance[moved], decision.parent_key[moved]
-    book.jobs[jobs[moved]] = records
-    crowds, sizes, examples = _add_calls(fan_out, tally, book.jobs[jobs[come]], 1)
+    for name, values in (
+        ("edge", edge),
+        ("time", decision.time),
+        ("instance", decision.instance),
+        ("parent_key", decision.parent_key),
+    ):
+        book.jobs[name][jobs[moved]] = values[moved]
+    crowds, sizes, examples = _add_calls(fan_out, tally, book, jobs[come], 1)
     return Counted(jobs[come], edge[come], crowds, sizes, jobs[come][examples])
 
 
-def _add_calls(fan_out: FanOut, tally: Tally, calls: Records, number: int) -> tuple[Hashes, Rows, Rows]:
+def _add_calls(fan_out: FanOut, tally: Tally, book: Book, jobs: Rows, number: int) -> tuple[Hashes, Rows, Rows]:
     """Count calls once more or once less; return the instances, how many calls they have now, and a call of each."""
-    if len(calls) == 0:
+    if len(jobs) == 0:
         return np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.int64)
-    places, before, after = fan_out.add(calls["instance"], calls["edge"], number)
-    parents = np.zeros(len(calls), np.int64)
+    instances, edges, times = (book.of_jobs(jobs, name) for name in ("instance", "edge", "time"))
+    places, before, after = fan_out.add(instances, edges, number)
+    parents = np.zeros(len(jobs), np.int64)
     parents[places] = (after > 0).astype(np.int64) - (before > 0)
-    size = np.zeros(len(calls), np.uint64)
+    size = np.zeros(len(jobs), np.uint64)
     size[places] = after if number > 0 else 0
-    tally.add(counts(calls["edge"], calls["time"], calls=number, parents=parents, fan_out=size))
-    everything = np.full(len(calls), _ALL_EDGES)
-    places, _, after = fan_out.add(calls["instance"], everything, number)
-    return calls["instance"][places], after, places
+    tally.add(counts(edges, times, calls=number, parents=parents, fan_out=size))
+    places, _, after = fan_out.add(instances, np.full(len(jobs), _ALL_EDGES), number)
+    return instances[places], after, places
 
 
 def _count_executions(book: Book, tally: Tally, rows: Rows, edge: npt.NDArray[np.int32]) -> None:
     """Count executions and failures on the edges of their jobs, each once, and take back those that are no more."""
-    told = book.rows[rows]
-    before = told["edge"]
-    after = np.where(told["execution"] & ~told["deleted"], edge, NONE)
-    failure = told["failed"] & (after >= 0)
-    changed = (before != after) | (failure != told["counted_failure"])
-    rows, told, before, after, failure = rows[changed], told[changed], before[changed], after[changed], failure[changed]
-    if len(rows) == 0:
+    before = book.of_rows(rows, "edge")
+    after = np.where(book.of_rows(rows, "execution") & ~book.of_rows(rows, "deleted"), edge, NONE)
+    failure = book.of_rows(rows, "failed") & (after >= 0)
+    failure_before = book.of_rows(rows, "counted_failure")
+    changed = np.flatnonzero((before != after) | (failure != failure_before))
+    if len(changed) == 0:
         return
+    rows, before, after = rows[changed], before[changed], after[changed]
+    failure, failure_before = failure[changed], failure_before[changed]
+    times = book.of_rows(rows, "time")
     was = before >= 0
-    tally.add(counts(before[was], told["time"][was], executions=-1, failures=-told["counted_failure"][was].astype(int)))
+    if was.any():
+        tally.add(counts(before[was], times[was], executions=-1, failures=-failure_before[was].astype(int)))
     now = after >= 0
-    fresh = now & ~told["sampled"]
+    fresh = now & ~book.of_rows(rows, "sampled")
+    some = rows[fresh]
     tally.add(
-        counts(after[now], told["time"][now], executions=1, failures=failure[now].astype(int)),
-        samples(after[fresh], told["time"][fresh], told["latency"][fresh]),
-        samples(after[fresh], told["time"][fresh], told["duration"][fresh].astype(np.int64)),
+        counts(after[now], times[now], executions=1, failures=failure[now].astype(int)),
+        samples(after[fresh], times[fresh], book.of_rows(some, "latency")),
+        samples(after[fresh], times[fresh], book.of_rows(some, "duration").astype(np.int64)),
     )
-    told["edge"], told["counted_failure"] = after, failure
-    told["sampled"] |= fresh
-    book.rows[rows] = told
+    # column by column: whole records are copied one by one
+    book.rows["edge"][rows] = after
+    book.rows["counted_failure"][rows] = failure
+    book.rows["sampled"][some] = True
 
 
 def count_clients(
