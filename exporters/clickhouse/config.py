@@ -102,6 +102,8 @@ class ClickHouseConfig(ExporterConfig):
     jobs_table_name: str = Field("jobs", min_length=1)
     """The table of executions and enqueues; its views are named after it without a final "s": `job_summary`."""
 
+    failure_clusters_table_name: str = Field("failure_clusters", min_length=1)
+
     alerts_table_name: str = Field("job_alerts", min_length=1)
 
     metrics_tables: MetricsTables = MetricsTables()
@@ -157,6 +159,7 @@ class ClickHouseConfig(ExporterConfig):
             "logs": self.logs_table_name,
             **metrics,
             "jobs": self.jobs_table_name,
+            "failure_clusters": self.failure_clusters_table_name,
             "alerts": self.alerts_table_name,
         }
 
