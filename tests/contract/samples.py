@@ -13,6 +13,7 @@ RECEIVERS: Mapping[str, Mapping[str, Any]] = {
 PROCESSORS: Mapping[str, Mapping[str, Any]] = {
     "batch": {"send_batch_size": 7, "send_batch_max_size": 9},
     "jobs": {},
+    "failure_cluster": {"threshold": {"failures": 0}, "lateness": "1s", "resolution": "1s"},
     "error_type": {"cause": "innermost", "cache_entries": 2},
 }
 
