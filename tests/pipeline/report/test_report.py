@@ -11,9 +11,13 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from pipeline import Batch, Kind, Receipt
+from pipeline.kinds import FAILURE_CLUSTERS
 from pipeline.report import command
+from pipeline.testing import failure_clusters_batch
 from tests.exporters.clickhouse.conftest import Start
 from tests.exporters.clickhouse.job_rows import SECOND, Row, job_row, jobs_batch
 from tests.exporters.clickhouse.servers import Store
@@ -281,6 +285,53 @@ async def test_no_table_yet(words: tuple[str, ...], ask: Ask, capsys: pytest.Cap
 
 
 @pytest.mark.integration
+async def test_clusters(
+    start: Start, store: Store, database: str, ask: Ask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Scenario: a cluster that opened and was resolved, another that goes on, an old one.
+
+    Guarantees: a row each as it is now, what goes on first, the first cause in words; the old one with `--since 0`.
+    """
+
+    def change(name: str, state: str, seconds: float, **more: Any) -> dict[str, Any]:
+        (row,) = failure_clusters_batch(1).table.to_pylist()
+        return {
+            **row,
+            "cluster_id": name,
+            "state": state,
+            "timestamp": ago(seconds),
+            "last_seen_at": ago(seconds),
+            **more,
+        }
+
+    rows = [
+        change("over", "opened", 60, failures=11),
+        change("over", "resolved", 20, failures=40, job_classes=["Charge", "Refund"]),
+        change("on", "opened", 50, causes=[]),
+        change("old", "resolved", 3 * 86_400),
+    ]
+    table = pa.Table.from_pylist(rows, FAILURE_CLUSTERS)
+    await (await start()).export(Batch(Kind.FAILURE_CLUSTERS, table, Receipt.issue("clusters")))
+
+    on, over = await rows_of(ask, capsys, "clusters")
+    everything = await rows_of(ask, capsys, "clusters", "--since", "0")
+
+    assert (on["state"], on["in common"]) == ("opened", "")
+    assert (over["state"], over["classes"], over["failures"]) == ("resolved", "Charge, Refund", 40)
+    assert over["in common"] == "dependency = mail-api: 95 % of failures, 0 % of successes"
+    assert (over["error"], over["category"], over["a message"]) == ("ValueError", "validation", "no such customer")
+    assert len(everything) == 3
+
+
+@pytest.mark.integration
+async def test_no_clusters_yet(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    """Scenario: the table is not there. Guarantees: which processor makes it, exit code 1."""
+    assert await ask("clusters") == 1
+
+    assert "no clusters of failures yet. Is processor `failure_cluster` in the pipeline" in capsys.readouterr().err
+
+
+@pytest.mark.integration
 async def test_another_table(start: Start, store: Store, database: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Scenario: the exporter has another `jobs_table_name`. Guarantees: `--table` finds it and its view of events."""
     exporter = await start(jobs_table_name="my_jobs")
@@ -312,7 +363,7 @@ def test_without_a_name_the_reports_are_listed(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("costs",), "'errors', 'job', 'jobs', 'lost', 'retries'"),
+        (("costs",), "'clusters', 'errors', 'job', 'jobs', 'lost', 'retries'"),
         (("job",), "JOB_ID"),
         (("jobs", "--since", "1w"), "'1w' is no duration: write 90s, 15m, 1h, 7d, or 0"),
         (("jobs", "--since", "-1h"), "--since"),
