@@ -80,8 +80,8 @@ class Books:
         self.coverage = Coverage(())
         self._ignored = np.array([rules.ignore for rules in self.rules], np.bool_)
         self._fine = max(thresholds | {self.burst_window})
-        self._longest = max(thresholds | ratios)
-        self._coarse = max(1, self._longest // 60)
+        self.longest = max(thresholds | ratios)
+        self._coarse = max(1, self.longest // 60)
         self._upkept = 0
         self._turned = 0
 
@@ -106,12 +106,12 @@ class Books:
             if window == self.burst_window:
                 self.levels.learn(left, gone, self.uncovered.step - before if before else 0)
         self.failed.advance(bucket)
-        if self._longest > self._fine and bucket // self._coarse != self._turned // self._coarse:
+        if self.longest > self._fine and bucket // self._coarse != self._turned // self._coarse:
             self.ledger.coarsen(bucket - self._fine, self._coarse)
         self._turned = bucket
 
     def enter(self, bucket: int, reading: Reading) -> Step:
-        """Count the executions of a step, each once, and return its failures."""
+        """Count the executions of a step, which stand in order of their keys, each once; return its failures."""
         rows = _latest(reading.rows)
         versions = self.seen.versions(rows["key"])
         # whether a row was counted as failed is asked where it may matter: it came before, or it failed
@@ -125,7 +125,7 @@ class Books:
         failed = rows["fault"] >= 0
         newer = ~known | (rows["version"] > versions)
         self._take_back(rows, places, newer & known & (places >= 0) & (~failed | rows["deleted"]))
-        self.seen.note(rows["key"][newer], rows["version"][newer])
+        self.seen.note(rows["key"][newer], rows["version"][newer], ~known[newer])
         fresh = ~known & ~rows["deleted"]
         for ring in self.executions.values():
             ring.add(rows["unit"][fresh])
@@ -208,8 +208,8 @@ class Books:
         if (bucket - self._upkept) * self.config.resolution < _UPKEEP_SECONDS:
             return
         self._upkept = bucket
-        self.ledger.expire(bucket - self._longest)
-        self.counted.expire(bucket - self._longest)
+        self.ledger.expire(bucket - self.longest)
+        self.counted.expire(bucket - self.longest)
         self.calls.forget(bucket * self.step_ns - round(_CALLS_KEPT_SECONDS * SECOND))
         if self.units.crowded:
             self._retire(pending)
@@ -217,7 +217,7 @@ class Books:
             self._sweep(pending)
 
     def _retire(self, pending: list[Reading]) -> None:
-        idle = self.executions[self._longest].totals[: len(self.units)] == 0
+        idle = self.executions[self.longest].totals[: len(self.units)] == 0
         idle[0] = False
         for reading in pending:
             idle[reading.rows["unit"]] = False
@@ -252,12 +252,10 @@ class Books:
 
 
 def _latest(rows: Records) -> Records:
-    """Return the rows in order of their keys, of several versions of one the highest."""
+    """Return the rows, which stand in order of their keys, with only the highest of several versions of one."""
     keys = rows["key"]
-    order = np.argsort(keys)
-    sorted_keys = keys[order]
-    again = sorted_keys[1:] == sorted_keys[:-1]
-    if again.any():
-        order = np.lexsort((rows["deleted"], rows["fault"] >= 0, rows["version"], keys))
-        order = order[np.concatenate([keys[order][1:] != keys[order][:-1], [True]])]
-    return taken(rows, order)
+    again = keys[1:] == keys[:-1]
+    if not again.any():
+        return rows
+    order = np.lexsort((rows["deleted"], rows["fault"] >= 0, rows["version"], keys))
+    return taken(rows, order[np.concatenate([keys[order][1:] != keys[order][:-1], [True]])])

@@ -13,6 +13,7 @@ from pipeline.hashing import Hashes
 from processors.failure_cluster.books import Books, Step
 from processors.failure_cluster.causes import DEPENDENCY, Attribute, Cause, compared, has, rank, shares, telling
 from processors.failure_cluster.clusters import Cluster, Rule, State, cluster_id
+from processors.failure_cluster.config import Rules
 from processors.failure_cluster.ledger import OTHER_FAULTS
 from processors.failure_cluster.records import Records
 from processors.failure_cluster.tail import limit_for, tail_probability
@@ -26,6 +27,8 @@ _TIMES_AS_RISKY: Final = 2.5
 cause even of classes that always have it: a queue, a host."""
 
 _CANDIDATES: Final = 20
+
+_NEVER: Final = 2**31
 
 _SHARED_SECONDS: Final = 15.0
 """How often it is asked what failures of many classes have in common."""
@@ -63,6 +66,7 @@ class Opening:
         config = books.config
         hours = 3600 / config.resolution
         self._improbable = [limit_for(rules.burst.false_alarms, hours) for rules in books.rules]
+        self._least = np.array([_least(rules) for rules in books.rules], np.int64)
         self.turn = 0
         self.refused = 0
         """Clusters that were not opened, for there were too many."""
@@ -100,7 +104,11 @@ class Opening:
             return int(totals[window][unit])
 
         found = []
-        for unit in np.unique(step.failures["unit"][rest]).tolist():
+        units = np.unique(step.failures["unit"][rest])
+        # most have failed too seldom for any rule
+        least = self._least[books.units.rule_numbers[units]]
+        often = books.ledger.uncovered(step.bucket - books.longest + 1, len(books.units))[units] >= least
+        for unit in units[often].tolist():
             rules = books.rules[books.units.rules[unit]]
             window = books.steps(rules.threshold.window)
             number = failures(unit, window)
@@ -478,3 +486,12 @@ class Opening:
             return
         begun.append(cluster)
         books.reindex()
+
+
+def _least(rules: Rules) -> int:
+    """Return the fewest failures that can fire a rule."""
+    return min(
+        rules.threshold.failures + 1 if rules.threshold.enabled else _NEVER,
+        rules.burst.failures if rules.burst.enabled else _NEVER,
+        rules.ratio.failures if rules.ratio.enabled else _NEVER,
+    )

@@ -17,7 +17,7 @@ from pipeline.batch import one_array
 from pipeline.columns import any_value_text
 from pipeline.hashing import Hashes, combined, mixed, text_hashes
 from pipeline.kinds import required
-from processors.failure_cluster.records import Records, taken, together
+from processors.failure_cluster.records import Records, together
 from processors.failure_cluster.units import Units
 
 ROW: Final = np.dtype(
@@ -244,14 +244,9 @@ def joined(readings: list[Reading]) -> Reading:
     )
 
 
-def parted(reading: Reading, ready: npt.NDArray[np.bool_]) -> tuple[Reading, Reading]:
-    """Return the rows that are ready and the others, each with its faults."""
-    return _of(reading, np.flatnonzero(ready)), _of(reading, np.flatnonzero(~ready))
-
-
-def _of(reading: Reading, places: npt.NDArray[np.int64]) -> Reading:
-    rows = taken(reading.rows, places)
+def rest_of(rows: Records, faults: pa.Table) -> Reading:
+    """Return some rows of a reading, which are the caller's to change, with no faults but theirs."""
     failed = rows["fault"] >= 0
     used = rows["fault"][failed]
     rows["fault"][failed] = np.arange(len(used))
-    return Reading(rows, reading.faults.take(used).combine_chunks())
+    return Reading(rows, faults.take(used).combine_chunks())

@@ -32,9 +32,11 @@ class Seen:
             versions[missing] = self._old.find(keys[missing])
         return versions
 
-    def note(self, keys: Hashes, versions: Rows) -> None:
-        """Remember versions of distinct keys."""
-        self._young.put(keys, versions)
+    def note(self, keys: Hashes, versions: Rows, fresh: npt.NDArray[np.bool_]) -> None:
+        """Remember versions of distinct keys; `fresh` says of which none was known."""
+        self._young.add(keys[fresh], versions[fresh])
+        if not fresh.all():
+            self._young.put(keys[~fresh], versions[~fresh])
         if len(self._young) >= self._half:
             self._old, self._young = self._young, _Table(self._half)
 
@@ -58,6 +60,7 @@ class _Table:
         while size < 4 * expected:
             size *= 2
         self._mask = np.uint64(size - 1)
+        self._shift = np.uint64(65 - size.bit_length())
         self._keys = np.zeros(size, np.uint64)
         self._versions = np.zeros(size, np.int64)
         self._crowded = HashTable()
@@ -70,22 +73,33 @@ class _Table:
         versions = np.full(len(keys), -1, np.int64)
         if len(self) == 0:
             return versions
-        for places in self._places(keys):
-            hit = np.flatnonzero(self._keys.take(places) == keys)
-            versions[hit] = self._versions.take(places[hit])
+        places = self._first(keys)
+        here = self._keys.take(places)
+        hit = np.flatnonzero(here == keys)
+        versions[hit] = self._versions.take(places[hit])
+        # whose first place is free is nowhere else
+        rest = np.flatnonzero((here != 0) & (here != keys))
+        places = self._second(keys[rest])
+        hit = self._keys.take(places) == keys[rest]
+        versions[rest[hit]] = self._versions.take(places[hit])
         if len(self._crowded):
-            rest = np.flatnonzero(versions < 0)
+            rest = rest[~hit]
             versions[rest] = self._crowded.find(keys[rest])
         return versions
 
     def put(self, keys: Hashes, versions: Rows) -> None:
-        for here in (0, 1):
-            places = self._places(keys)[here]
+        """Set the versions of keys that may be there."""
+        for places_of in (self._first, self._second):
+            places = places_of(keys)
             hit = self._keys.take(places) == keys
             self._versions[places[hit]] = versions[hit]
             keys, versions = keys[~hit], versions[~hit]
-        for here in (0, 1):
-            places = self._places(keys)[here]
+        self.add(keys, versions)
+
+    def add(self, keys: Hashes, versions: Rows) -> None:
+        """Set the versions of keys that are not there."""
+        for places_of in (self._first, self._second):
+            places = places_of(keys)
             free = np.flatnonzero(self._keys.take(places) == 0)
             self._keys[places[free]] = keys[free]
             # of several keys that want the same place one gets it
@@ -93,19 +107,21 @@ class _Table:
             self._versions[places[mine]] = versions[mine]
             self._used += int(np.count_nonzero(mine))
             keys, versions = keys[~mine], versions[~mine]
-        if len(keys):
-            self._crowded.swap(keys, versions)
+            if len(keys) == 0:
+                return
+        self._crowded.swap(keys, versions)
 
     def items(self) -> tuple[Hashes, Rows]:
         used = np.flatnonzero(self._keys)
         keys, versions = self._crowded.items()
         return np.concatenate([self._keys[used], keys]), np.concatenate([self._versions[used], versions])
 
-    def _places(self, keys: Hashes) -> tuple[Rows, Rows]:
-        return (keys & self._mask).view(np.int64), ((keys >> _OTHER_HALF) & self._mask).view(np.int64)
+    def _first(self, keys: Hashes) -> Rows:
+        # by the highest bits: keys come in order, and so do the places
+        return (keys >> self._shift).view(np.int64)
 
-
-_OTHER_HALF: Final = np.uint64(32)
+    def _second(self, keys: Hashes) -> Rows:
+        return (keys & self._mask).view(np.int64)
 
 
 class Failures:
