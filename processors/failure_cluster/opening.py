@@ -429,6 +429,9 @@ class Opening:
         if np.count_nonzero(of_units >= 2) < rule.classes:
             return False
         units = np.flatnonzero(of_units)
+        # These classes were chosen because they failed. Of a Poisson number that is known not to be 0, all but one are
+        # at most as many as were expected, so the first failure of each does not count as evidence.
+        failures -= len(units)
         executions = max(float(books.executions[books.burst_window].totals[units].sum()), failures)
         probability = tail_probability(
             failures,

@@ -12,7 +12,7 @@ WITHIN = {
     "slow leak": 75 * MINUTE,
     "retry storm": 10 * MINUTE,
     "bad deployment": 12 * MINUTE,
-    "bad host": 2 * MINUTE,
+    "bad host": 4 * MINUTE,
     "rare class": 15 * 60 * MINUTE,
 }
 """Margins over the page's figures; the leak begins imperceptibly, and the rare class runs every two hours."""
