@@ -10,6 +10,7 @@ import structlog
 from hypothesis import settings
 
 from pipeline.testing import FakeClock, FakeHost
+from tests.brokers import FOREIGN, Broker
 
 # Arrow's first kernel call of a process takes a quarter of a second, which is no fault of an example.
 settings.register_profile("jobsight", deadline=None)
@@ -27,6 +28,14 @@ async def host(clock: FakeClock) -> AsyncIterator[FakeHost]:
     host = FakeHost(clock=clock)
     yield host
     await host.close()
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Broker]:
+    """One Kafka broker for all tests that make topics and groups of their own."""
+    broker = (Broker.elsewhere(FOREIGN) if FOREIGN else Broker.tansu()).start()
+    yield broker
+    broker.stop()
 
 
 @pytest.fixture

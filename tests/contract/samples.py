@@ -20,6 +20,7 @@ EXPORTERS: Mapping[str, Mapping[str, Any]] = {
     "clickhouse": {"endpoint": "embedded"},
     "debug": {"verbosity": "detailed"},
     "file": {"path": "FOLDER/out.jsonl"},
+    "kafka": {"brokers": ["BROKER"], "partition_traces_by_id": True},
 }
 
 EXTENSIONS: Mapping[str, Mapping[str, Any]] = {
@@ -28,8 +29,12 @@ EXTENSIONS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def placed(sample: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the sample with FOLDER replaced by a folder of the test."""
-    return {
-        key: value.replace("FOLDER", str(folder)) if isinstance(value, str) else value for key, value in sample.items()
-    }
+def placed(sample: Mapping[str, Any], folder: Path, broker: str) -> dict[str, Any]:
+    """Return the sample with FOLDER replaced by a folder of the test, and BROKER by a broker's address."""
+
+    def put(value: Any) -> Any:
+        if isinstance(value, list):
+            return [put(item) for item in value]
+        return value.replace("FOLDER", str(folder)).replace("BROKER", broker) if isinstance(value, str) else value
+
+    return {key: put(value) for key, value in sample.items()}

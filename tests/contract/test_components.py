@@ -17,6 +17,7 @@ from pipeline import Batch, Component, ComponentId, Exporter, Extension, Kind, P
 from pipeline.clock import SystemClock
 from pipeline.registry import Registry, Role
 from pipeline.testing import FakeHost, Ledger, sample_batch
+from tests.brokers import Broker
 from tests.contract import samples
 
 REGISTRY = Registry()
@@ -29,9 +30,9 @@ ROLES: dict[Role, dict[str, Any]] = {
 ALL = [(role, kind) for role, kinds in ROLES.items() for kind in kinds]
 
 
-def build(role: Role, kind: str, folder: Path) -> Component[Any]:
+def build(role: Role, kind: str, folder: Path, broker: str = "localhost:9092") -> Component[Any]:
     type_ = REGISTRY.component(role, kind)
-    config = type_.Config.model_validate(samples.placed(ROLES[role][kind], folder))
+    config = type_.Config.model_validate(samples.placed(ROLES[role][kind], folder, broker))
     return type_(config, ComponentId(kind))
 
 
@@ -88,9 +89,11 @@ async def test_building_does_nothing(role: Role, kind: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("role", "kind"), [pair for pair in ALL if pair[1] != "clickhouse"])
-async def test_starts_and_stops_twice(role: Role, kind: str, tmp_path: Path, real_host: FakeHost) -> None:
+async def test_starts_and_stops_twice(
+    role: Role, kind: str, tmp_path: Path, real_host: FakeHost, broker: Broker
+) -> None:
     """Scenario: start, stop, stop. Guarantees: everything is released; receivers refuse first."""
-    component = build(role, kind, tmp_path)
+    component = build(role, kind, tmp_path, broker.bootstrap)
 
     await component.start(real_host)
     list(component.guide())
@@ -139,12 +142,14 @@ def test_processors_give_back_all_they_took(kind: str, seed: int, tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", [kind for kind in samples.EXPORTERS if kind != "clickhouse"])
-async def test_exporters_deliver_what_they_handle(kind: str, tmp_path: Path, real_host: FakeHost) -> None:
+async def test_exporters_deliver_what_they_handle(
+    kind: str, tmp_path: Path, real_host: FakeHost, broker: Broker
+) -> None:
     """Scenario: one batch of each kind it handles.
 
     Guarantees: export returns, the batch and its receipt stay the engine's.
     """
-    exporter = build(Role.EXPORTERS, kind, tmp_path)
+    exporter = build(Role.EXPORTERS, kind, tmp_path, broker.bootstrap)
     assert isinstance(exporter, Exporter)
     await exporter.start(real_host)
 
