@@ -1,8 +1,8 @@
 """Real brokers for the tests of Kafka, each a process of its own; and what plain clients find in them.
 
-Tansu keeps everything in memory: quick, and gone when it ends. Noida keeps its data when it is stopped in an orderly
-way, and knows idempotent producers and the largest message of a topic. JOBSIGHT_TEST_KAFKA names a broker to take
-instead (`make test-kafka`).
+Noida is the usual one: its groups share at once, it keeps its data when it is stopped in an orderly way, and knows
+idempotent producers and the largest message of a topic. Tansu, another make, can be told which address to give to
+clients, so that something can stand in between. JOBSIGHT_TEST_KAFKA names a broker to take instead (`make test-kafka`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -146,3 +146,32 @@ async def plain_producer(broker: Broker, **keys: Any) -> AsyncIterator[AIOKafkaP
         yield producer
     finally:
         await producer.stop()
+
+
+async def until(holds: Callable[[], bool | Awaitable[bool]], *, within: float = 20.0) -> None:
+    """Return once `holds()`; what goes on in another process can only be looked at again and again."""
+    pause = asyncio.Event()
+    async with asyncio.timeout(within):
+        while True:
+            answer = holds()
+            if answer if isinstance(answer, bool) else await answer:
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(pause.wait(), 0.02)
+
+
+async def committed(broker: Broker, group: str, topic: str, partition: int = 0) -> int | None:
+    """Return the offset that a group has committed."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap, group_id=group, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        place = TopicPartition(topic, partition)
+        consumer.assign([place])
+        offset: int | None = await consumer.committed(place)
+        return offset
+    finally:
+        await consumer.stop()
+
+
+async def has_committed(broker: Broker, group: str, topic: str, offset: int) -> bool:
+    return await committed(broker, group, topic) == offset

@@ -31,8 +31,16 @@ async def host(clock: FakeClock) -> AsyncIterator[FakeHost]:
 
 
 @pytest.fixture(scope="session")
-def broker() -> Iterator[Broker]:
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """One Kafka broker for all tests that make topics and groups of their own."""
+    broker = (Broker.elsewhere(FOREIGN) if FOREIGN else Broker.noida(tmp_path_factory.mktemp("noida"))).start()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture(scope="session")
+def groups_broker() -> Iterator[Broker]:
+    """One whose groups share anew as Kafka's do; Noida waits for the whole rebalance timeout."""
     broker = (Broker.elsewhere(FOREIGN) if FOREIGN else Broker.tansu()).start()
     yield broker
     broker.stop()

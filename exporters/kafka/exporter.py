@@ -25,6 +25,7 @@ from pipeline.arrays import Ints, hex_text
 from pipeline.errors import TooLarge
 from pipeline.kafka.client import connection, why_unreachable
 from pipeline.kafka.errors import classify
+from pipeline.kafka.logs import calm_library
 
 T = TypeVar("T")
 
@@ -65,6 +66,7 @@ class KafkaExporter(Exporter[KafkaExporterConfig]):
 
     async def start(self, host: Host) -> None:
         """Prepare and try to connect; brokers that are away hold up nothing."""
+        calm_library()
         self._host = host
         self._instruments = Instruments(host.metrics, str(self.ident))
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=str(self.ident))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 RECEIVERS: Mapping[str, Mapping[str, Any]] = {
+    "kafka": {"brokers": ["BROKER"], "group_id": "contract"},
     "otlp": {"protocols": {"grpc": {"endpoint": "127.0.0.1:0"}, "http": {"endpoint": "127.0.0.1:0"}}},
 }
 
