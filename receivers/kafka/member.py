@@ -97,6 +97,7 @@ class Member:
         self._host = host
         self._instruments = instruments
         self._progress: dict[TopicPartition, Progress] = {}
+        self._mine: set[TopicPartition] = set()
         self._consumer: Any = None
         self._room = asyncio.Event()
         self._finished = asyncio.Event()
@@ -277,22 +278,21 @@ class Member:
 
     async def _assigned(self, places: Iterable[TopicPartition]) -> None:
         """Go on where we were with partitions that stayed; forget those that went."""
-        kept = set(places)
+        now = set(places)
         self._drop_waiting()  # a poll may have ended with messages since
-        for place in [place for place in self._progress if place not in kept]:
-            progress = self._progress.pop(place)
-            self._instruments.reread.inc(progress.unfinished_messages)
-            self._instruments.gone(place.topic, place.partition)
-            self._instruments.closed.inc()
-        for place in kept:
-            if place not in self._progress:
-                self._instruments.started.inc()
-                continue
+        for place in self._mine - now:
+            progress = self._progress.pop(place, None)
+            self._instruments.gone(
+                place.topic, place.partition, 0 if progress is None else progress.unfinished_messages
+            )
+        self._instruments.came(len(now - self._mine))
+        self._mine = now
+        for place in now & self._progress.keys():
             # Somebody else may have had it in between and come further.
             committed = await self._consumer.committed(place)
             if committed is not None:
                 self._consumer.seek(place, max(self._progress[place].read, committed))
-        self._host.log.info("Partitions assigned.", partitions=len(kept))
+        self._host.log.info("Partitions assigned.", partitions=len(now))
         self._room.set()
 
     def _drop_waiting(self) -> None:

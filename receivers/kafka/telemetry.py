@@ -49,8 +49,8 @@ class Instruments:
             ),
         }
         made = {key: metrics.counter(name, text, "receiver").labels(receiver) for key, (name, text) in counters.items()}
-        self.started, self.closed = made["started"], made["closed"]
-        self.dead_letters, self.reread = made["dead_letters"], made["reread"]
+        self._started, self._closed, self._reread = made["started"], made["closed"], made["reread"]
+        self.dead_letters = made["dead_letters"]
         metrics.gauge(
             "jobsight_kafka_receiver_unfinished_messages", "Messages read and not delivered yet.", "receiver"
         ).labels(receiver).set_function(unfinished)
@@ -78,8 +78,13 @@ class Instruments:
     def committed(self, topic: str, partition: int, offset: int) -> None:
         self._committed.labels(self._receiver, topic, str(partition)).set(offset)
 
-    def gone(self, topic: str, partition: int) -> None:
-        """Forget a partition that somebody else reads now."""
+    def came(self, partitions: int) -> None:
+        self._started.inc(partitions)
+
+    def gone(self, topic: str, partition: int, unfinished_messages: int) -> None:
+        """Forget a partition that somebody else reads now, who reads again what we had not delivered."""
+        self._closed.inc()
+        self._reread.inc(unfinished_messages)
         for gauge in (self._offset, self._lag, self._committed):
             with suppress(KeyError):
                 gauge.remove(self._receiver, topic, str(partition))
