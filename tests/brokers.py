@@ -46,7 +46,7 @@ class Broker:
     def __init__(self, command: list[str], port: int, env: Mapping[str, str] | None = None) -> None:
         self.bootstrap = f"127.0.0.1:{port}"
         self._command = command
-        self._port = port
+        self.port = port
         self._env = {**os.environ, **(env or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -85,7 +85,7 @@ class Broker:
         while True:
             assert self._process.poll() is None, f"the broker ended with {self._process.returncode}"
             assert time.monotonic() < deadline, "the broker did not start"
-            with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), 0.2):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.2):
                 return self
             pause.wait(0.05)
 

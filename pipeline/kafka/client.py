@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from pipeline.config.tls import client_context
 from pipeline.config.values import split_endpoint
 from pipeline.errors import Transient, Unavailable
 from pipeline.kafka.config import KafkaClient
 from pipeline.kafka.errors import classify
+
+PROBE_SECONDS: Final = 5.0
+"""How long a broker is waited for that is only asked what is wrong."""
 
 
 def connection(config: KafkaClient, request_seconds: float) -> dict[str, Any]:
@@ -41,7 +44,7 @@ async def why_unreachable(config: KafkaClient, request_seconds: float) -> Transi
     """Return what keeps us from the brokers, asking each once more, because the library says it to its log only."""
     from aiokafka.conn import create_conn
 
-    arguments = connection(config, request_seconds)
+    arguments = connection(config, min(request_seconds, PROBE_SECONDS))
     brokers = arguments.pop("bootstrap_servers")
     for name in ("retry_backoff_ms", "metadata_max_age_ms", "connections_max_idle_ms"):
         del arguments[name]
