@@ -83,7 +83,8 @@ def _reason(error: ssl.SSLError) -> str:
     """Return what OpenSSL has against the other side."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
-    return (error.reason or str(error)).replace("_", " ").lower()
+    reason: str | None = getattr(error, "reason", None)  # only those that OpenSSL itself made have one
+    return (reason or str(error)).replace("_", " ").lower()
 
 
 def _words(error: BaseException) -> str:

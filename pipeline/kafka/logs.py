@@ -10,7 +10,8 @@ import time
 from typing import Final
 
 LOGGERS: Final = (
-    "aiokafka.client",
+    "aiokafka",
+    "aiokafka.cluster",
     "aiokafka.conn",
     "aiokafka.consumer.consumer",
     "aiokafka.consumer.fetcher",
