@@ -266,7 +266,16 @@ class _Link:
         except TimeoutError:
             # Brokers are away and aiokafka would wait for them: only its parts can be closed without that.
             await self.producer._sender.close()  # noqa: SLF001 - see above
+            self._forget_unsent()
             await self.producer.client.close()
+
+    def _forget_unsent(self) -> None:
+        """End the wait for what was not sent; whoever exported it was told before."""
+        accumulator = self.producer._message_accumulator  # noqa: SLF001 - aiokafka has no way to give up
+        pending = accumulator._pending_batches  # noqa: SLF001 - as above
+        pending.update(batch for batches in accumulator._batches.values() for batch in batches)  # noqa: SLF001 - as above
+        for batch in list(pending):
+            batch.done_noack()
 
 
 @dataclass(slots=True)

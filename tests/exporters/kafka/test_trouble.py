@@ -91,3 +91,19 @@ async def test_a_topic_that_takes_less_than_we_send(broker: Broker, start: Start
     records = await read_all(broker, topic, 4)
     assert sum(len(spans_of(record.value)) for record in records) == 500
     assert max(len(record.value) for record in records) <= 25_000
+
+
+@pytest.mark.parametrize("idempotence", [False, True])
+async def test_stops_though_the_broker_is_gone(own_broker: Broker, start: Start, idempotence: bool) -> None:
+    """Scenario: an export that nobody answers, then stop. Guarantees: it ends soon, and leaves no task behind."""
+    topic = await create_topic(own_broker, "traces", 1)
+    producer = {"required_acks": "all", "idempotence": idempotence}
+    exporter = await start(brokers=[own_broker.bootstrap], traces={"topic": topic}, timeout="20s", producer=producer)
+    await exporter.export(spans_batch(1))
+    own_broker.kill()
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await exporter.export(spans_batch(2))
+    async with asyncio.timeout(10):
+        await exporter.stop()
