@@ -25,6 +25,7 @@ from tests.brokers import Broker, create_topic, fresh
 from tests.e2e.stores import StoreAlone
 
 ROWS = 512
+UNKEYED = "exporters.kafka.partition_traces_by_id=false"
 BATCH_ONLY = "service.pipelines.traces.processors=[batch]"
 
 
@@ -111,10 +112,7 @@ def main() -> None:
             other = asyncio.run(create_topic(broker, "traces", 6))
             costs = [
                 gateway(broker, topic, requests, "gateway, a message a trace"),
-                gateway(
-                    broker, other, requests, "gateway, a message a batch",
-                    ["exporters.kafka.partition_traces_by_id=false", "service.pipelines.traces.processors=[]"],
-                ),
+                gateway(broker, other, requests, "gateway, a message a batch", [UNKEYED]),
                 consumer(broker, topic, ROWS * requests, "consumer, batch only", [BATCH_ONLY]),
                 consumer(broker, topic, ROWS * requests, "consumer, jobs and errors too"),
             ]  # fmt: skip
