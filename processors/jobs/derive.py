@@ -11,9 +11,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.hash_table import Rows
+from pipeline.hashing import Hashes, mixed
 from processors.jobs.facts import NO_ROW, ErrorSource, FactArray, LinkStyle, Outcome, Role
-from processors.jobs.hashing import Hashes, mixed
-from processors.jobs.index import Rows
 from processors.jobs.merging import latest_before
 from processors.jobs.ordering import Order, inferred_attempts, matches, of_whole_job, order_of
 from processors.jobs.trail import Trail, trails

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline import Batch, ComponentId, Host, Kind, Processor, Receipt
+from pipeline.hash_table import Rows
 from processors.jobs.config import JobsConfig
 from processors.jobs.conventions import in_force
 from processors.jobs.derive import Derived, derive, digests
 from processors.jobs.facts import Evidence, Role
-from processors.jobs.index import Rows
 from processors.jobs.recognise import Limits, Recogniser
 from processors.jobs.rows import job_batch, job_rows
 from processors.jobs.saving import restored, saved
