@@ -134,6 +134,13 @@ class Processor(Component[C]):
     The first of these pipelines, in the order of the config, is its home: there it is woken and drained.
     """
 
+    home_signal: ClassVar[Signal | None] = None
+    """For a shared processor that gives back later what it held: the signal of the pipelines that can be its home.
+
+    Each of those has an instance of its own, so that what comes back goes to the exporters that it came for; pipelines
+    of other signals share the first's. None: one instance for all.
+    """
+
     @abstractmethod
     def process(self, batch: Batch) -> Iterable[Batch]:
         """Take one batch of a handled kind."""

@@ -22,6 +22,7 @@ from pipeline import (
 )
 from pipeline.config.load import load_plan
 from pipeline.exporting import ExporterConfig
+from pipeline.kinds import Signal
 from pipeline.registry import Registry
 from pipeline.service import Service
 from pipeline.testing import Ledger, logs_batch, spans_batch
@@ -101,6 +102,13 @@ class Joint(Processor[Config]):
         return self.held
 
 
+class Homely(Joint):
+    """Shared, and at home in traces pipelines."""
+
+    kind = "homely"
+    home_signal = Signal.TRACES
+
+
 class Sink(Exporter[ExporterConfig]):
     kind = "sink"
     Config = ExporterConfig
@@ -141,7 +149,7 @@ def _fresh() -> None:
 
 
 def build(*sets: str) -> Service:
-    return Service(load_plan([YAML], sets, environ={}, registry=Registry.of(Source, Picky, Joint, Sink, Aside)))
+    return Service(load_plan([YAML], sets, environ={}, registry=Registry.of(Source, Picky, Joint, Homely, Sink, Aside)))
 
 
 @asynccontextmanager
@@ -286,3 +294,25 @@ async def test_pipelines_share_a_processor_that_looks_across_signals() -> None:
         "joint drains ['logs', 'spans']",
     ]
     assert sink.rows == 5
+
+
+async def test_a_shared_processor_at_home_in_one_signal() -> None:
+    """Scenario: a logs and two traces pipelines with a processor at home in traces, and one at home anywhere.
+
+    Guarantees: each traces pipeline has its own instance, the logs go to the first, which ends after them.
+    """
+    pipelines = (
+        "{logs: {receivers: [source], processors: [homely, joint], exporters: [sink]},"
+        " traces: {receivers: [source], processors: [homely], exporters: [sink]},"
+        " traces/2: {receivers: [source], processors: [joint, homely], exporters: [sink]}}"
+    )
+    async with running("processors={joint: {}, homely: {}}", f"service.pipelines={pipelines}") as (_, source, sink):
+        await source.host.emit(spans_batch(3))
+        await source.host.emit(logs_batch(2))
+
+    assert sorted(event for event in EVENTS if event.startswith("joint drains")) == [
+        "joint drains ['logs', 'spans']",
+        "joint drains ['spans']",
+        "joint drains ['spans']",
+    ]
+    assert sink.rows == 8
