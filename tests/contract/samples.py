@@ -14,6 +14,14 @@ PROCESSORS: Mapping[str, Mapping[str, Any]] = {
     "batch": {"send_batch_size": 7, "send_batch_max_size": 9},
     "jobs": {},
     "error_type": {"cause": "innermost", "cache_entries": 2},
+    "tail_sampling": {
+        "decision_wait": "2s",
+        "num_traces": 4,
+        "policies": [
+            {"name": "failed", "type": "job", "job": {"outcome": ["failed"], "whole_job": True}},
+            {"name": "some", "type": "probabilistic", "probabilistic": {"sampling_percentage": 30}},
+        ],
+    },
 }
 
 EXPORTERS: Mapping[str, Mapping[str, Any]] = {
