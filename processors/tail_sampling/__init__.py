@@ -1,5 +1,1 @@
-"""Processor `tail_sampling`: keeps the traces that matter, see `processor`."""
-
-from processors.tail_sampling.processor import TailSampling
-
-__all__ = ["TailSampling"]
+"""Processor `tail_sampling`: keeps the traces that matter, see `processor`. Light to import, for `jobsight --help`."""
