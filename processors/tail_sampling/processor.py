@@ -116,6 +116,16 @@ class TailSampling(Processor[TailSamplingConfig]):
         """Whether a trace can be kept for sure before its time."""
         return not self._evaluation.has_drops and self.config.split == "none" and self._pieces is None
 
+    @property
+    def held_bytes(self) -> int:
+        """Memory of all that is held for the spans that wait."""
+        return self._waiting.nbytes + self._slots.nbytes_held
+
+    @property
+    def waiting_bytes(self) -> float:
+        """Arrow's size of the spans that wait, about."""
+        return self._waiting.waiting_bytes
+
     async def start(self, host: Host) -> None:
         ident = self.ident
         prefix = f"{ident.name}." if ident.name else ""
@@ -503,5 +513,4 @@ class TailSampling(Processor[TailSamplingConfig]):
 
     def _report(self) -> None:
         if self._metrics:
-            held = self._waiting.nbytes + self._slots.nbytes_held
-            self._metrics.holding(self._slots.live, self._waiting.rows, held, self.config.max_bytes)
+            self._metrics.holding(self._slots.live, self._waiting.rows, self.held_bytes, self.config.max_bytes)
