@@ -368,6 +368,8 @@ class TailSampling(Processor[TailSamplingConfig]):
             excess = self._waiting.nbytes - _ROOM * config.max_bytes
             yield from self._decide_early(alive[: int(np.searchsorted(sizes, excess)) + 1], "max_bytes")
             self._waiting.compact(share=0.0)
+            if len(alive) == 0:
+                break
 
     def _decide_early(self, slots: Slots, reason: str) -> Iterator[Batch]:
         if self._metrics:
@@ -419,7 +421,9 @@ class TailSampling(Processor[TailSamplingConfig]):
         """Give each job of a crowded trace a slot; return all slots to decide, and of which trace each is."""
         if self.config.split != "job" or len(slots) == 0:
             return slots, slots
-        large = crowded(slots, self._notes, self._slots.capacity, self.config.split_min_jobs)
+        # what is kept for another is kept as it is
+        own = slots[~self._slots.forced[slots]]
+        large = crowded(own, self._notes, self._slots.capacity, self.config.split_min_jobs)
         if len(large) == 0:
             return slots, slots
         if self._metrics:
