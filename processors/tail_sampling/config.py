@@ -33,8 +33,8 @@ class DecisionCacheConfig(Config):
 
 
 class TailSamplingConfig(Config):
-    decision_wait: Duration = Field(30.0, gt=0)
-    """From the first span of a trace to the decision."""
+    decision_wait: Duration = 30.0
+    """From the first span of a trace to the decision; 0 decides on what comes at once."""
 
     decision_wait_after_root_received: Duration = 0.0
     """From a span without parent to the decision, where that is earlier; 0 is off."""

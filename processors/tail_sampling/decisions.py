@@ -84,3 +84,36 @@ class RememberedDecisions:
                 self.add(keys[again], record[again])
         which = np.flatnonzero(young >= 0)
         return Found(which, record[which])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Late:
+    """Pieces of traces that were decided before."""
+
+    which: Rows
+    sampled: npt.NDArray[np.bool_]
+    record: Records
+
+
+class DecisionCaches:
+    """The decisions on traces that were sampled, and on those that were not."""
+
+    def __init__(self, sampled: int, not_sampled: int) -> None:
+        self.sampled = RememberedDecisions(sampled)
+        self.not_sampled = RememberedDecisions(not_sampled)
+
+    def find(self, keys: Hashes) -> Late:
+        """Return which of distinct keys were decided, and how; what was sampled once counts as sampled."""
+        kept = self.sampled.find(keys)
+        left = np.ones(len(keys), np.bool_)
+        left[kept.which] = False
+        others = np.flatnonzero(left)
+        lost = self.not_sampled.find(keys[others])
+        which = np.concatenate([kept.which, others[lost.which]])
+        sampled = np.arange(len(which)) < len(kept.which)
+        return Late(which, sampled, np.concatenate([kept.record, lost.record]))
+
+    def add(self, keys: Hashes, record: Records, sampled: npt.NDArray[np.bool_]) -> None:
+        """Remember decisions on distinct keys."""
+        self.sampled.add(keys[sampled], record[sampled])
+        self.not_sampled.add(keys[~sampled], record[~sampled])

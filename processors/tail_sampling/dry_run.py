@@ -1,4 +1,7 @@
-"""A sampler on recorded spans: its clock is the latest end of a span so far; its decisions are noted."""
+"""A sampler on recorded spans: its clock is the latest end of a span so far; its decisions are noted.
+
+A request whose spans end in several seconds comes in as many pieces: a recording may have all spans in one request.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,12 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import Batch, Kind, Processor, Receipt
+from pipeline.arrays import changes
 from pipeline.hashing import hex_of, words_of
 from pipeline.otlp import Columns
+from processors.tail_sampling.fates import Outcome
 from processors.tail_sampling.policies import Decision
-from processors.tail_sampling.processor import Outcome, TailSampling
+from processors.tail_sampling.processor import TailSampling
 
 _WORDS = {Decision.SAMPLED: "sampled", Decision.NOT_SAMPLED: "not_sampled", Decision.DROPPED: "dropped"}
 _RANK = np.array([0, 2, 1, 0])
@@ -82,8 +87,9 @@ class DryRun:
     def take(self, columns: Columns) -> None:
         """Let requests come, one after the other."""
         whole = columns.batch(Receipt.issue("dry run"))
-        bounds = np.cumsum(columns.rows_per_body)[:-1]
-        for batch in whole.split_at(bounds.tolist()):
+        requests = np.repeat(np.arange(len(columns.rows_per_body)), columns.rows_per_body)
+        seconds = np.maximum.accumulate(whole.column("end_time_unix_nano").to_numpy()) // np.uint64(10**9)
+        for batch in whole.split_at(changes(requests, seconds)[1:-1].tolist()):
             if batch.rows:
                 self._words.append(words_of(batch.column("trace_id"), 16))
                 ends = batch.column("end_time_unix_nano").to_numpy()

@@ -8,11 +8,11 @@ import numpy.typing as npt
 from pipeline import Batch
 from pipeline.arrays import parents_of, unnest
 from pipeline.hashing import Hashes, combined, words_of
-from processors.tail_sampling.decisions import RememberedDecisions, records
+from processors.tail_sampling.decisions import RememberedDecisions
 from processors.tail_sampling.jobs import JobRows
 from processors.tail_sampling.notes import Bonds
 from processors.tail_sampling.pieces import trace_keys
-from processors.tail_sampling.slots import WAITING, TraceSlots
+from processors.tail_sampling.slots import REASON, WAITING, TraceSlots
 
 Slots = npt.NDArray[np.int64]
 
@@ -20,8 +20,6 @@ _REMEMBERED_JOBS = 100_000
 
 _SPAN = np.array([0x5370616E], np.uint64)
 """Sets tokens of spans apart from those of jobs and traces."""
-
-_REASON = ("policy", "sub", "probability", "by_chance")
 
 
 class Families:
@@ -72,7 +70,7 @@ class Families:
         of_pair = place[inverse]
         found = (of_pair >= 0) & (self._slots.state[slots] == WAITING) & ~self._slots.forced[slots]
         chosen, firsts = np.unique(slots[found], return_index=True)
-        for name in _REASON:
+        for name in REASON:
             getattr(self._slots, name)[chosen] = known.record[name][of_pair[found][firsts]]
         self._slots.forced[chosen] = True
         return self.spread(chosen)
@@ -99,7 +97,7 @@ class Families:
                 of_token = np.concatenate([of_token, np.arange(len(tokens))])
             new = (reached > 0) & (slots.state[reached] == WAITING) & ~slots.forced[reached] & ~mask[reached]
             front, firsts = np.unique(reached[new], return_index=True)
-            for name in _REASON:
+            for name in REASON:
                 column = getattr(slots, name)
                 column[front] = column[origins[of_token[new][firsts]]]
             slots.forced[front] = True
@@ -107,10 +105,7 @@ class Families:
         return np.concatenate(every)
 
     def _remember(self, tokens: Hashes, origins: Slots) -> None:
-        record = records(len(tokens))
-        for name in _REASON:
-            record[name] = getattr(self._slots, name)[origins]
-        self._kept_jobs.add(tokens, record)
+        self._kept_jobs.add(tokens, self._slots.reasons(origins))
 
     def forget(self, gone: npt.NDArray[np.bool_]) -> None:
         self._bonds.forget(gone)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from processors.tail_sampling.evaluation import Evaluation
 from processors.tail_sampling.pieces import NEVER, Pieces, Questions, ask_windows
 from processors.tail_sampling.policies import Decision, Traces
-from processors.tail_sampling.slots import RELEASED, WAITING, TraceSlots
+from processors.tail_sampling.slots import REASON, RELEASED, WAITING, TraceSlots
 
 Slots = npt.NDArray[np.int64]
 
@@ -44,7 +44,7 @@ class PieceDecisions:
             )
         )
         sampled = (verdicts.decision == Decision.SAMPLED) & ~table.forced[slots]
-        for name in ("policy", "sub", "probability", "by_chance"):
+        for name in REASON:
             getattr(table, name)[slots[sampled]] = getattr(verdicts, name)[sampled]
         # `forced` says here that a piece was sampled
         table.forced[slots[sampled]] = True

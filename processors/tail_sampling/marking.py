@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from pipeline import Batch
 from pipeline.columns import Group, attributes, nest, unnest, with_attributes
 from pipeline.kinds import ATTRIBUTES
+from processors.tail_sampling.decisions import Records
 from processors.tail_sampling.probability import head_probability, with_probability
 from processors.tail_sampling.spans import Truths, truths
 
@@ -36,6 +37,11 @@ class Reasons:
     probability: npt.NDArray[np.float64]
     by_chance: Truths
     late: Truths
+
+
+def reasons_of(record: Records, late: Truths) -> Reasons:
+    """Return records of decisions, a row a span, as reasons."""
+    return Reasons(record["policy"], record["sub"], record["probability"], record["by_chance"], late)
 
 
 class Marker:

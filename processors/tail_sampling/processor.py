@@ -8,41 +8,48 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline import Batch, Host, Kind, Processor, concat
-from pipeline.hashing import Hashes
 from pipeline.kinds import Signal
 from processors.tail_sampling.building import built
 from processors.tail_sampling.config import TailSamplingConfig
-from processors.tail_sampling.decisions import Records, RememberedDecisions, records
+from processors.tail_sampling.decisions import DecisionCaches, Late, Records, records
 from processors.tail_sampling.family import Families
+from processors.tail_sampling.fates import (
+    DROPPED,
+    FORGET,
+    HOLD,
+    KEEP,
+    NOT_SAMPLED,
+    PASS,
+    REASONS,
+    SHUTDOWN,
+    TOO_LARGE,
+    Outcome,
+)
 from processors.tail_sampling.ingest import PieceDecisions
 from processors.tail_sampling.jobs import JobReader, job_rows
-from processors.tail_sampling.marking import Marker, Reasons
+from processors.tail_sampling.marking import Marker, reasons_of
 from processors.tail_sampling.metrics import SamplingMetrics
 from processors.tail_sampling.notes import Notes
 from processors.tail_sampling.pieces import NEVER, Pieces, ask_windows, pieces_of, trace_keys
 from processors.tail_sampling.policies import Decision
 from processors.tail_sampling.segments import WaitingSpans, taken
-from processors.tail_sampling.slots import RELEASED, WAITING, TraceSlots
+from processors.tail_sampling.slots import REASON, RELEASED, WAITING, TraceSlots
 from processors.tail_sampling.split import crowded, split_by_job
 
 Slots = npt.NDArray[np.int64]
 
-_HOLD, _PASS, _FORGET = 0, 1, 2
-"""What becomes of a piece when it comes."""
-
-_KEEP, _NOT_SAMPLED, _DROPPED, _TOO_LARGE, _SHUTDOWN = 1, 2, 3, 4, 5
-_REASONS = {_NOT_SAMPLED: "not_sampled", _DROPPED: "dropped", _TOO_LARGE: "trace_too_large", _SHUTDOWN: "shutdown"}
-
 _SECONDS_A_ROW = 150e-9
 """Deciding looks at which trace each waiting row is of, 3 ns a row: with so long a pause between it takes 2 %."""
 
-_ROWS_WITHOUT_PAUSE = 20_000
+_ROWS_WITHOUT_PAUSE = 2_000
+_SHORTEST_PAUSE = 0.02
+"""Every batch has its own time to be decided, and a decision costs a few milliseconds however few the traces."""
+
 _LONGEST_PAUSE = 1.0
 """As coarse as the Collector's one-second batches, at the worst."""
 
@@ -50,17 +57,6 @@ _ROOM = 0.95
 """What is left of a bound when the oldest had to be decided because of it."""
 
 _NOBODY: Slots = np.zeros(0, np.int64)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
-    """What was decided, a row a trace (or a job of one that was split)."""
-
-    high: Hashes
-    low: Hashes
-    decision: npt.NDArray[np.int8]
-    policy: npt.NDArray[np.int16]
-    """Number of the first policy that sampled; -1 for none."""
 
 
 class TailSampling(Processor[TailSamplingConfig]):
@@ -88,15 +84,18 @@ class TailSampling(Processor[TailSamplingConfig]):
         self._whole_job, self._follow_links = made.whole_job, made.follow_links
 
         cache = config.decision_cache
-        self._kept = RememberedDecisions(cache.sampled_cache_size or config.num_traces)
-        self._forgotten = RememberedDecisions(cache.non_sampled_cache_size or config.num_traces)
+        self._decisions = DecisionCaches(
+            cache.sampled_cache_size or config.num_traces, cache.non_sampled_cache_size or config.num_traces
+        )
         expected = min(config.num_traces, int(config.expected_new_traces_per_sec * config.decision_wait))
         self._slots = TraceSlots(len(made.questions.tests), expected)
         self._slots.first[0] = NEVER
         self._waiting = WaitingSpans()
         self._reader = JobReader(made.jobs)
         self._notes = Notes(len(made.jobs))
-        self._families = Families(self._slots, self._kept, jobs=bool(self._whole_job), links=bool(self._follow_links))
+        self._families = Families(
+            self._slots, self._decisions.sampled, jobs=bool(self._whole_job), links=bool(self._follow_links)
+        )
         self._pieces = PieceDecisions(self._evaluation) if config.sampling_strategy == "span-ingest" else None
 
         self._now = 0.0
@@ -143,10 +142,18 @@ class TailSampling(Processor[TailSamplingConfig]):
     def _take(self, batch: Batch) -> Iterable[Batch]:
         pieces = pieces_of(batch, self._questions)
         slots = self._slots.find(pieces.keys)
-        fate = np.full(len(pieces), _HOLD, np.int8)
+        fate = np.full(len(pieces), HOLD, np.int8)
         late = records(len(pieces))
         strangers = np.flatnonzero(slots == 0)
-        strangers = strangers[~self._remembered(pieces, strangers, fate, late)]
+        known = self._decisions.find(pieces.keys[strangers])
+        decided = Late(strangers[known.which], known.sampled, known.record)
+        fate[decided.which] = np.where(decided.sampled, PASS, FORGET)
+        late[decided.which] = decided.record
+        if self._metrics and len(decided.which):
+            spans = pieces.spans[decided.which]
+            kept = int(spans[decided.sampled].sum())
+            self._metrics.late(kept, int(spans.sum()) - kept, self._now - decided.record["at"])
+        strangers = np.delete(strangers, known.which)
         if len(strangers):
             slots[strangers] = self._slots.open(pieces.keys[strangers], pieces.high[strangers], pieces.low[strangers])
             self._news.append(slots[strangers])
@@ -154,35 +161,12 @@ class TailSampling(Processor[TailSamplingConfig]):
                 self._metrics.arrived(len(strangers))
         self._absorb(pieces, slots)
         released = (slots > 0) & (self._slots.state[slots] == RELEASED)
-        fate[released] = _PASS
-        for name in late.dtype.names or ():
-            if name != "at":
-                late[name][released] = getattr(self._slots, name)[slots[released]]
+        fate[released] = PASS
+        late[released] = self._slots.reasons(slots[released])
         slot_of_row = slots[pieces.number]
         if self._families:
             self._force(self._families.linked(batch, slot_of_row))
         return self._route(batch, pieces, slot_of_row, fate, late, released)
-
-    def _remembered(
-        self, pieces: Pieces, strangers: Slots, fate: npt.NDArray[np.int8], late: Records
-    ) -> npt.NDArray[np.bool_]:
-        """Decide the pieces of traces that were decided before; return which of `strangers` those are."""
-        done = np.zeros(len(strangers), np.bool_)
-        spans, ages = [0, 0], []
-        for number, (known, what) in enumerate(((self._kept, _PASS), (self._forgotten, _FORGET))):
-            left = np.flatnonzero(~done)
-            if len(known) == 0 or len(left) == 0:
-                continue
-            found = known.find(pieces.keys[strangers[left]])
-            which = strangers[left[found.which]]
-            done[left[found.which]] = True
-            fate[which] = what
-            late[which] = found.record
-            spans[number] = int(pieces.spans[which].sum())
-            ages.append(self._now - found.record["at"])
-        if self._metrics and ages:
-            self._metrics.late(spans[0], spans[1], np.concatenate(ages))
-        return done
 
     def _absorb(self, pieces: Pieces, slots: Slots) -> None:
         known = np.flatnonzero(slots)
@@ -218,10 +202,10 @@ class TailSampling(Processor[TailSamplingConfig]):
             self._waiting.add(batch, slot_of_row.astype(np.int32))
             return ()
         of_row = fate[pieces.number]
-        held = of_row == _HOLD
-        passing = np.flatnonzero(of_row == _PASS)
+        held = of_row == HOLD
+        passing = np.flatnonzero(of_row == PASS)
         own, rest = batch.receipt.split(2) if held.any() else (batch.receipt, None)
-        own.drop(int(np.count_nonzero(of_row == _FORGET)), _REASONS[_NOT_SAMPLED])
+        own.drop(int(np.count_nonzero(of_row == FORGET)), REASONS[NOT_SAMPLED])
         if rest is not None:
             waiting = Batch(batch.kind, batch.table, rest, batch.sides)
             if 2 * np.count_nonzero(held) < batch.rows:
@@ -230,8 +214,7 @@ class TailSampling(Processor[TailSamplingConfig]):
             else:
                 self._waiting.add(waiting, np.where(held, slot_of_row, 0).astype(np.int32))
         piece = pieces.number[passing]
-        why = late[piece]
-        reasons = Reasons(why["policy"], why["sub"], why["probability"], why["by_chance"], ~released[piece])
+        reasons = reasons_of(late[piece], ~released[piece])
         return [self._marker.marked(taken(batch, passing, own), reasons)]
 
     def _learn(self, batch: Batch) -> None:
@@ -246,8 +229,6 @@ class TailSampling(Processor[TailSamplingConfig]):
         self._touched.append(np.unique(slots[which]))
         if self._families:
             self._force(self._families.told(rows, slots))
-
-    # time
 
     def wake_at(self) -> float | None:
         if self._drained:
@@ -349,8 +330,8 @@ class TailSampling(Processor[TailSamplingConfig]):
         alive = np.flatnonzero(table.state)
         self._next_due = float(table.due[alive].min(initial=np.inf))
         rows = self._waiting.rows
-        pause = 0.0 if rows < _ROWS_WITHOUT_PAUSE else min(_LONGEST_PAUSE, rows * _SECONDS_A_ROW)
-        self._next_sweep = now + pause
+        pause = min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, rows * _SECONDS_A_ROW))
+        self._next_sweep = now if rows < _ROWS_WITHOUT_PAUSE else now + pause
         return out
 
     def _make_room(self) -> Iterator[Batch]:
@@ -384,13 +365,16 @@ class TailSampling(Processor[TailSamplingConfig]):
             self._metrics.too_large(len(slots))
         fate = np.full(len(slots), Decision.NOT_SAMPLED, np.int8)
         wanted = np.zeros(self._slots.capacity, np.uint8)
-        wanted[slots] = _TOO_LARGE
+        wanted[slots] = TOO_LARGE
         yield from self._settle(slots, fate, wanted, slots, 0.0)
 
     def _decide(self, slots: Slots) -> Iterator[Batch]:
         """Decide traces, oldest first, and let on what is kept, of these and of those kept for sure before."""
         began = time.perf_counter()
         table = self._slots
+        if len(slots) == 0:
+            yield from self._released(self._wanted())
+            return
         slots, owners = self._split(slots)
         if self._pieces is not None:
             fate = self._pieces.final(slots, table)
@@ -399,7 +383,7 @@ class TailSampling(Processor[TailSamplingConfig]):
             verdicts = self._evaluation.decide(table.view(slots, self._now, notes))
             fate = verdicts.decision.copy()
             fresh = (table.state[slots] == WAITING) & (fate == Decision.SAMPLED)
-            for name in ("policy", "sub", "probability", "by_chance"):
+            for name in REASON:
                 getattr(table, name)[slots[fresh]] = getattr(verdicts, name)[fresh]
             self._force(self._family_of(slots[fresh], verdicts.policy[fresh]))
             # a trunk goes with its jobs; what is kept for another is kept, unless a policy drops it
@@ -408,14 +392,19 @@ class TailSampling(Processor[TailSamplingConfig]):
             self._like_their_jobs(slots[with_jobs], slots[own & fresh], owners[own & fresh])
             forced = table.forced[slots] & (fate == Decision.NOT_SAMPLED)
             fate[forced | with_jobs | (table.state[slots] == RELEASED)] = Decision.SAMPLED
-        wanted = np.zeros(table.capacity, np.uint8)
+        wanted = self._wanted()
         wanted[slots] = np.where(
-            fate == Decision.SAMPLED, _KEEP, np.where(fate == Decision.DROPPED, _DROPPED, _NOT_SAMPLED)
+            fate == Decision.SAMPLED, KEEP, np.where(fate == Decision.DROPPED, DROPPED, NOT_SAMPLED)
         )
-        for releasing in self._releasing:
-            wanted[releasing] = _KEEP
-        self._releasing = []
         yield from self._settle(slots, fate, wanted, owners, time.perf_counter() - began)
+
+    def _wanted(self) -> npt.NDArray[np.uint8]:
+        """Return which slots' rows are let on because their traces are kept for sure."""
+        wanted = np.zeros(self._slots.capacity, np.uint8)
+        for releasing in self._releasing:
+            wanted[releasing] = KEEP
+        self._releasing = []
+        return wanted
 
     def _split(self, slots: Slots) -> tuple[Slots, Slots]:
         """Give each job of a crowded trace a slot; return all slots to decide, and of which trace each is."""
@@ -438,7 +427,7 @@ class TailSampling(Processor[TailSamplingConfig]):
         if len(trunks):
             distinct, firsts = np.unique(traces, return_index=True)
             first = jobs[firsts[np.searchsorted(distinct, trunks)]]
-            for name in ("policy", "sub", "probability", "by_chance"):
+            for name in REASON:
                 column = getattr(self._slots, name)
                 column[trunks] = column[first]
 
@@ -454,15 +443,12 @@ class TailSampling(Processor[TailSamplingConfig]):
         table = self._slots
         began = time.perf_counter()
         out = self._released(wanted)
-        record = records(len(slots))
-        for name in ("policy", "sub", "probability", "by_chance"):
-            record[name] = getattr(table, name)[slots]
+        record = table.reasons(slots)
         record["at"] = self._now
         # the late spans of a trace that was split are decided anew: which job they are of is not known
         whole = ~np.isin(owners, owners[owners != slots])
         kept = fate == Decision.SAMPLED
-        self._kept.add(table.key[slots[kept & whole]], record[kept & whole])
-        self._forgotten.add(table.key[slots[~kept & whole]], record[~kept & whole])
+        self._decisions.add(table.key[slots[whole]], record[whole], kept[whole])
         policy = np.where(kept, table.policy[slots], -1).astype(np.int16)
         self.decided(Outcome(table.high[owners], table.low[owners], fate, policy))
         if self._metrics and len(slots):
@@ -477,7 +463,7 @@ class TailSampling(Processor[TailSamplingConfig]):
         yield from out
 
     def _released(self, wanted: npt.NDArray[np.uint8]) -> list[Batch]:
-        parts = list(self._waiting.release(wanted, _REASONS))
+        parts = list(self._waiting.release(wanted, REASONS))
         # batches of which nothing is kept are owed no more now, not when others have been delivered
         empty = [batch for batch, _ in parts if batch.rows == 0]
         over = [concat(empty)] if empty else []
@@ -486,14 +472,7 @@ class TailSampling(Processor[TailSamplingConfig]):
             return over
         joined = concat(batch for batch, _ in parts)
         slots = np.concatenate([slots for _, slots in parts])
-        table = self._slots
-        reasons = Reasons(
-            table.policy[slots],
-            table.sub[slots],
-            table.probability[slots],
-            table.by_chance[slots],
-            np.zeros(len(slots), np.bool_),
-        )
+        reasons = reasons_of(self._slots.reasons(slots), np.zeros(len(slots), np.bool_))
         return [*over, self._marker.marked(joined, reasons)]
 
     # the end
@@ -507,7 +486,7 @@ class TailSampling(Processor[TailSamplingConfig]):
         if self.config.drop_pending_traces_on_shutdown:
             pending = alive[self._slots.state[alive] == WAITING]
             wanted = np.zeros(self._slots.capacity, np.uint8)
-            wanted[pending] = _SHUTDOWN
+            wanted[pending] = SHUTDOWN
             fate = np.full(len(pending), Decision.NOT_SAMPLED, np.int8)
             out += self._settle(pending, fate, wanted, pending, 0.0)
             alive = self._slots.alive()

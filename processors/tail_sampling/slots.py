@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from pipeline.hash_table import HashTable
 from pipeline.hashing import Hashes
+from processors.tail_sampling.decisions import Records, records
 from processors.tail_sampling.pieces import NEVER, Pieces
 from processors.tail_sampling.policies import JobNotes, Traces
 
@@ -16,6 +17,9 @@ Slots = npt.NDArray[np.int64]
 
 FREE, WAITING, RELEASED = 0, 1, 2
 """States of a slot; RELEASED: it is known that it is kept, and its spans pass at once."""
+
+REASON = ("policy", "sub", "probability", "by_chance")
+"""The columns that say why a trace is kept."""
 
 _COLUMNS: dict[str, Any] = {
     "key": np.uint64,
@@ -152,6 +156,13 @@ class TraceSlots:
             now,
             notes,
         )
+
+    def reasons(self, slots: Slots) -> Records:
+        """Return why traces are kept."""
+        found = records(len(slots))
+        for name in REASON:
+            found[name] = getattr(self, name)[slots]
+        return found
 
     def _grow(self, number: int) -> None:
         old = self.capacity

@@ -15,7 +15,8 @@ from pipeline import Batch, ComponentId, Kind, Receipt
 from pipeline.columns import hex_text
 from pipeline.kinds import SHAPES, Signal
 from pipeline.otlp import decode
-from processors.tail_sampling.processor import Outcome, TailSampling
+from processors.tail_sampling.fates import Outcome
+from processors.tail_sampling.processor import TailSampling
 
 T0: Final = 1_795_300_000_000_000_000
 MS: Final = 1_000_000

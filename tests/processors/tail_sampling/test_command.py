@@ -112,13 +112,17 @@ def test_standard_input(
 
 
 def test_time_is_that_of_the_spans(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Scenario: the two traces for the budget ten seconds apart. Guarantees: it pays for both."""
+    """Scenario: the two traces for the budget ten seconds apart, in two requests and in one.
+
+    Guarantees: it pays for both.
+    """
     spans = Path(files[1])
-    spans.write_text("\n".join([line_of([S(5, end=100)]), line_of([S(6, end=10_100)])]), encoding="utf-8")
+    for requests in ([[S(5, end=100)], [S(6, end=10_100)]], [[S(5, end=100), S(6, end=10_100)]]):
+        spans.write_text("\n".join(map(line_of, requests)), encoding="utf-8")
 
-    assert main(["sample", "--config", files[0], "--input", files[1], "--format", "json"]) == 0
+        assert main(["sample", "--config", files[0], "--input", files[1], "--format", "json"]) == 0
 
-    assert {word for word, _, _ in decisions(capsys.readouterr().out).values()} == {"sampled"}
+        assert {word for word, _, _ in decisions(capsys.readouterr().out).values()} == {"sampled"}
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def one(policy: str) -> str:
         ),
         ("sampling_strategy: span-ingest\n" + one("{name: a, type: rate_limiting, rate_limiting: {spans_per_second: 1}}"), 'requires all policies to be stateless, but policy "a" is stateful'),
         ("sampling_strategy: often\n" + one("{name: a, type: always_sample}"), 'must be trace-complete or span-ingest, is "often"'),
-        ("decision_wait: 0s\n" + one("{name: a, type: always_sample}"), "decision_wait: must be greater than 0"),
+        ("decision_wait: -1s\n" + one("{name: a, type: always_sample}"), "decision_wait: must not be negative"),
         ("tail_storage: redis\n" + one("{name: a, type: always_sample}"), "tail_storage: not supported by jobsight: spans wait in memory"),
     ],
 )  # fmt: skip
