@@ -97,6 +97,7 @@ class Service:
                 self._shared[processor.ident] = processor, pipeline
         for home in homes:
             home.visitors.append(pipeline)
+            pipeline.homes.append(home)
         return pipeline
 
     async def start(self) -> None:
