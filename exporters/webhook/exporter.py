@@ -1,4 +1,4 @@
-"""Exporter `webhook`: alerts as JSON, one request for what is told together or one an alert, signed if wanted.
+"""Sends alerts as JSON, one request for what is told together or one an alert, signed if wanted.
 
 Signatures are those of https://www.standardwebhooks.com, for which there are libraries in most languages.
 """

@@ -83,7 +83,9 @@ class WeeklyConfig(Config):
         try:
             ZoneInfo(value)
         except (OSError, ValueError, ZoneInfoNotFoundError) as error:
-            raise ValueError(f'must be a time zone such as "Europe/Berlin" or "UTC", is "{value}"') from error
+            raise ValueError(
+                f'must be a time zone that this system knows, such as "Europe/Berlin", is "{value}"'
+            ) from error
         return value
 
     @property

@@ -1,8 +1,8 @@
-"""Processor `alerts`: tells people what changed, once, together, and not while they asked for silence.
+"""Tells people what changed, once, together, and not while they asked for silence.
 
-It compares what is true (as alerts were raised) with what people were told, for each name and subject, and tells the
-difference, group by group. Rows that wait to be told keep their receipts; those that need not be told are dropped and
-counted at once.
+Processor `alerts` compares what is true (as alerts were raised) with what people were told, for each name and subject,
+and tells the difference, group by group. Rows that wait to be told keep their receipts; those that need not be told are
+dropped and counted at once.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _REMEMBER_NS: Final = 3600 * 1_000_000_000
 """How long an alert that is over is remembered at least, so that older news of it are known as such."""
 
 _SLACK_NS: Final = 1000
-"""Seconds as a float are not exact to the nanosecond: what is due at `wake_at()` is due at `tick(wake_at())`."""
+"""Seconds as a float are not exact to the nanosecond, but what is due at `wake_at()` must be at `tick(wake_at())`."""
 
 
 @dataclass(slots=True)
@@ -111,14 +111,14 @@ class AlertsProcessor(Processor[AlertsConfig], Durable):
         if self._came or self._taken_back:
             return 0.0  # has passed long ago: the engine ticks at once, and so tells the time
         moments = [at for at in (self._timers.next(), self._flushes.next()) if at is not None]
-        return (min(moments) - self._offset) / 1e9 if moments else None
+        return (min(moments) - self._offset - _SLACK_NS) / 1e9 if moments else None
 
     def tick(self, now: float) -> Iterable[Batch]:
-        self._now = self._offset + nanoseconds(now)
+        self._now = self._offset + nanoseconds(now) + _SLACK_NS
         self._take_in()
-        for identity in self._timers.due(self._now + _SLACK_NS):
+        for identity in self._timers.due(self._now):
             self._weigh(identity)
-        due = list(self._flushes.due(self._now + _SLACK_NS))
+        due = list(self._flushes.due(self._now))
         return [*self._tell(due), *self._take_back(), *self._dropped()]
 
     def drain(self) -> Iterable[Batch]:
@@ -228,7 +228,7 @@ class AlertsProcessor(Processor[AlertsConfig], Durable):
 
     def _end_if_unheard(self, tracked: Tracked) -> None:
         patience = nanoseconds(self.config.auto_resolve)
-        if not patience or not tracked.firing or self._now + _SLACK_NS < tracked.raised_at + patience:
+        if not patience or not tracked.firing or self._now < tracked.raised_at + patience:
             return
         text = f"Over: it was not raised again for {self.config.auto_resolve:g} s."
         last = tracked.alert
@@ -243,7 +243,7 @@ class AlertsProcessor(Processor[AlertsConfig], Durable):
         if not tracked.firing and not tracked.told:
             self._over[identity] = None
             moments.append(tracked.ended_at + max(_REMEMBER_NS, nanoseconds(self.config.cooldown)))
-            if moments[-1] <= self._now + _SLACK_NS:
+            if moments[-1] <= self._now:
                 self._forget(identity)
                 return
         if moments:

@@ -145,14 +145,22 @@ def _rank(severity: Severity) -> int:
 
 def bounded(alert: Alert) -> Alert:
     """Return the alert cut to what a person reads, so that ten thousand of them fit into memory."""
-    labels = list(alert.labels.items())[:_MAX_LABELS]
+    labels = list(alert.labels.items())
+    words = (alert.name, alert.subject, alert.runbook, *alert.labels, *alert.labels.values())
+    if (
+        len(alert.text) <= _MAX_TEXT
+        and len(labels) <= _MAX_LABELS
+        and len(alert.trace_ids) <= MAX_TRACE_IDS
+        and max(map(len, words)) <= _MAX_WORD
+    ):
+        return alert
     return replace(
         alert,
         name=_cut(alert.name, _MAX_WORD),
         subject=_cut(alert.subject, _MAX_WORD),
         text=_cut(alert.text, _MAX_TEXT),
         runbook=_cut(alert.runbook, _MAX_WORD),
-        labels={_cut(name, _MAX_WORD): _cut(value, _MAX_WORD) for name, value in labels},
+        labels={_cut(name, _MAX_WORD): _cut(value, _MAX_WORD) for name, value in labels[:_MAX_LABELS]},
         trace_ids=alert.trace_ids[:MAX_TRACE_IDS],
     )
 
@@ -189,7 +197,7 @@ def group_row(
     )
     runbooks = {alert.runbook for alert in members}
     worst = sorted(new, key=lambda alert: alert.severity.rank)
-    lines = [f"- {alert.subject}: {_cut(alert.text, 200)}" for alert in worst[:shown]]
+    lines = [f"- {alert.subject}: {_cut(' '.join(alert.text.split()), 200)}" for alert in worst[:shown]]
     if len(worst) > shown:
         lines.append(f"- and {len(worst) - shown} more")
     name, subject = group_identity(key, group_by)

@@ -53,7 +53,7 @@ processors:
         ),
         (
             "{silences: [{match: {}, weekly: {start: '22:00', end: '06:00', time_zone: Berlin}}]}",
-            'weekly.time_zone: must be a time zone such as "Europe/Berlin" or "UTC", is "Berlin"',
+            'weekly.time_zone: must be a time zone that this system knows, such as "Europe/Berlin", is "Berlin"',
         ),
         (
             "{silences: [{match: {}, weekly: {start: '22:00', end: '06:00', days: [monday]}}]}",

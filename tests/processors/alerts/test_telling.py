@@ -220,6 +220,23 @@ def test_overrides() -> None:
     ]
 
 
+@pytest.mark.parametrize("uptime", [0.0, 123_456.789, 31_415_926.535897932, 900_000_000.1234567])
+def test_clocks_are_not_exact(uptime: float) -> None:
+    """Scenario: waits and reminders on machines that have been up for long, where a float has no nanoseconds.
+
+    Guarantees: whatever is due is done at the tick that was asked for; the same messages on all.
+    """
+    desk = Desk(now=uptime, cooldown=0.3, repeat_interval=0.7, group_wait=0.1, group_interval=0.1, auto_resolve=1.1)
+    for tenth in range(100):
+        desk.until(uptime + tenth / 9.7)
+        if tenth % 23 < 20:
+            (desk.resolve if tenth % 23 == 10 else desk.fire)("a")
+    desk.until(uptime + 100)
+
+    assert len(desk.told) == 20
+    assert desk.settled
+
+
 def test_memory_is_bounded() -> None:
     """Scenario: more alerts than max_alerts, the first of them over, with texts of a megabyte.
 
