@@ -47,7 +47,7 @@ class _Group:
     """What may be news, with the receipts of the rows that brought it; None where time did."""
     flushed_at: int | None = None
     members: set[Identity] = field(default_factory=set)
-    """Those of which people know by a row for the group only."""
+    """Those for which the row for the group stands."""
     told: Alert | None = None
     """The row for the group that people were told last, while it counts."""
 
@@ -149,8 +149,8 @@ class AlertsProcessor(Processor[AlertsConfig], Durable):
             self._alerts[identity] = tracked
             if regrouped:
                 tracked.group = group_of(tracked.alert, self.config.group_by)
-                tracked.alone = tracked.told
-            elif tracked.told and not tracked.alone:
+                tracked.alone, tracked.grouped = tracked.told, False
+            elif tracked.grouped:
                 self._groups.setdefault(tracked.group, _Group()).members.add(identity)
             if not tracked.firing and not tracked.told:
                 self._over[identity] = None
@@ -257,6 +257,8 @@ class AlertsProcessor(Processor[AlertsConfig], Durable):
         if group is not None:
             group.members.discard(identity)
             self._drop(group.pending.pop(identity, None), Reason.FORGOTTEN)
+            if group.told is not None and not group.members:
+                self._flushes.wake(tracked.group, self._now)  # nobody is left to take back the row for the group
 
     def _enqueue(self, key: GroupKey, identity: Identity, receipt: Receipt | None) -> None:
         group = self._groups.setdefault(key, _Group())
@@ -305,20 +307,20 @@ class AlertsProcessor(Processor[AlertsConfig], Durable):
             if receipt is not None:
                 receipts.append(receipt)
         together = bool(begun) and (group.told is not None or len(begun) > self.config.group_limit)
-        rows = [tracked.row() for tracked in ended.values() if tracked.alone]
-        if not together:
-            rows += [tracked.row() for tracked in begun.values()]
+        rows = [] if together else [tracked.row() for tracked in begun.values()]
+        ends = [tracked.row() for tracked in ended.values() if tracked.alone]
         for tracked in (*begun.values(), *ended.values()):
-            tracked.tell(self._now, alone=not together)
+            tracked.tell(self._now, grouped=together)
         group.members.difference_update(ended)
-        group.members.update(identity for identity, tracked in begun.items() if not tracked.alone)
+        group.members.update(begun if together else ())
         if together:
             news = [tracked.alert for tracked in begun.values()]
-            members = [self._alerts[identity].alert for identity in group.members.union(begun)]
+            members = [self._alerts[identity].alert for identity in group.members]
             group.told = group_row(members, news, key, self.config.group_by, self.config.group_limit)
             rows.append(group.told)
             self._count("suppressed", Reason.GROUPED, len(begun) - 1)
-        elif group.told is not None and not group.members:
+        rows += ends
+        if group.told is not None and not group.members:
             latest = max((tracked.alert.timestamp for tracked in ended.values()), default=group.told.timestamp)
             rows.append(group_end(group.told, latest))
             group.told = None

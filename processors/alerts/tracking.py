@@ -59,6 +59,8 @@ class Tracked:
     """Whether people believe that it fires."""
     alone: bool = False
     """Whether they were told by a row of its own, which has to be taken back by one of its own."""
+    grouped: bool = False
+    """Whether they were told by the row for its group, which is taken back when the last such alert is over."""
     told_at: int | None = None
     """When it was last told as firing."""
     told_severity: Severity = Severity.INFO
@@ -87,16 +89,17 @@ class Tracked:
         self.firing = False
         self.ended_at = now
 
-    def tell(self, now: int, *, alone: bool) -> None:
-        """Note that people were told what is true now."""
+    def tell(self, now: int, *, grouped: bool) -> None:
+        """Note that people were told what is true now, by the row for the group or one of its own."""
         self.told = self.firing
         self.suppressed = 0
         if self.firing:
-            self.alone |= alone
+            self.alone |= not grouped
+            self.grouped |= grouped
             self.told_at = now
             self.told_severity = self.alert.severity
         else:
-            self.alone = False
+            self.alone = self.grouped = False
 
     def row(self) -> Alert:
         """Return it as people are told, before `tell`."""

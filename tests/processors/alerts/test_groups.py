@@ -160,3 +160,44 @@ def test_quiet_groups_are_forgotten() -> None:
     assert desk.processor.wake_at() is None
     assert not desk.processor._alerts
     assert not desk.processor._groups
+
+
+def test_a_storm_that_is_forgotten_is_taken_back() -> None:
+    """Scenario: a storm, then so many other alerts that all of its members are forgotten.
+
+    Guarantees: the row for the group is taken back, for nobody else would.
+    """
+    desk = Desk(group_by=["queue"], group_limit=1, max_alerts=3)
+    desk.fire("a", "b", labels={"queue": "mail"})
+    desk.until(MINUTE)
+    desk.fire("c", "d", "e", labels={"queue": "sms"})
+    desk.until(2 * HOUR)
+
+    assert said(desk.told) == [
+        ("group queue=mail", "firing"),
+        ("group queue=mail", "resolved"),
+        ("group queue=sms", "firing"),
+    ]
+    assert desk.settled
+
+
+def test_reminders_of_many_come_together() -> None:
+    """Scenario: six alerts, told two by two, raised every minute; a silence until all reminders are due; an end.
+
+    Guarantees: one row reminds of all; it is taken back when they are over, and so is each of them, not before.
+    """
+    silence = {"match": {}, "from": "1970-01-01T02:00:00Z", "until": "1970-01-01T06:00:00Z"}
+    desk = Desk(group_limit=2, repeat_interval=4 * HOUR, silences=[silence])
+    for minute in range(420):
+        desk.until(minute * MINUTE)
+        desk.fire(*(f"job{number}" for number in range(min(6, 2 + 2 * (minute // 6)))))
+    reminders = [alert for alert in desk.told if alert.subject == "group"]
+    assert {str(alert.state) for alert in reminders} == {"firing"}
+    desk.resolve(*(f"job{number}" for number in range(6)))
+    desk.until(8 * HOUR)
+
+    assert sorted(said(desk.told[-7:])) == [
+        ("group", "resolved"),
+        *((f"job{number}", "resolved") for number in range(6)),
+    ]
+    assert desk.settled

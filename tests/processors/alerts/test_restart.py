@@ -25,7 +25,7 @@ EVENTS = st.lists(
     ),
     max_size=40,
 )
-KEYS: dict[str, Any] = {"cooldown": 30 * MINUTE, "group_interval": 5 * MINUTE}
+KEYS: dict[str, Any] = {"cooldown": 30 * MINUTE, "group_interval": 5 * MINUTE, "repeat_interval": 20 * MINUTE}
 
 
 def live(desk: Desk, events: list[Event]) -> None:
