@@ -17,11 +17,15 @@ from benchmarks.end_to_end import Result, Run, measure
 
 RUNS = (
     Run("spans", 512, 2400),
+    Run("jobs", 512, 600),
+    Run("jobs", 512, 600, processors="batch, jobs, error_type"),
     Run("spans", 10, 24_000, in_flight=128),
     Run("spans", 10, 24_000, in_flight=128, protocol="http"),
     Run("points", 1000, 1000),
     Run("logs", 500, 1200),
 )
+
+WHAT = {"spans": "spans", "jobs": "spans, one in four a job's,", "points": "points", "logs": "logs"}
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -54,8 +58,9 @@ def stage_table() -> str:
 
 def result_row(result: Result, number: int) -> list[str]:
     run = result.run
+    way = "gRPC" if run.protocol == "grpc" else "HTTP"
     return [
-        f"{run.rows} {run.what} a request, {'gRPC' if run.protocol == 'grpc' else 'HTTP'}, run {number}",
+        f"{run.rows} {WHAT[run.what]} a request, {way}, `[{run.processors}]`, run {number}",
         f"{result.rows_per_second:,.0f}",
         f"{result.collector_us:.1f}",
         f"{result.store_us:.1f}",
@@ -63,7 +68,7 @@ def result_row(result: Result, number: int) -> list[str]:
         f"{result.requests_per_decode:.1f}",
         f"{result.collector_mib:.0f} / {result.store_mib:.0f}",
         result.lag,
-        f"{run.total - result.stored:,}",
+        f"{result.rows - result.stored:,}",
     ]
 
 

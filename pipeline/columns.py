@@ -1,4 +1,4 @@
-"""What components do with columns of OTLP: lists taken apart, attributes found and added, values and ids as text."""
+"""What components do with OTLP's columns: lists taken apart, attributes found and added, values and ids as text."""
 
 from pipeline.arrays import hex_text, nest, offsets_of, parents_of, unnest
 from pipeline.otlp.adding import Group, with_attributes

@@ -164,6 +164,12 @@ class Exporter(Component[C]):
     handles: ClassVar[frozenset[Kind]] = frozenset(Kind)
     """Batches of other kinds are not offered."""
 
+    times_requests: ClassVar[bool] = False
+    """Whether the exporter sees to `timeout` itself, for each of several requests that one export makes.
+
+    Else it bounds the whole call: one that is cut off in the middle is repeated from its beginning.
+    """
+
     @abstractmethod
     async def export(self, batch: Batch) -> None:
         """Return when the rows are delivered. Raises Permanent, Transient or Partial; anything else is our bug."""

@@ -11,6 +11,13 @@ RECEIVERS: Mapping[str, Mapping[str, Any]] = {
 }
 
 PROCESSORS: Mapping[str, Mapping[str, Any]] = {
+    "alerts": {
+        "group_by": ["name", "queue"],
+        "group_limit": 1,
+        "auto_resolve": "1m",
+        "max_alerts": 4,
+        "silences": [{"match": {"subject": "Job1"}, "until": "2099-01-01T00:00:00Z"}],
+    },
     "batch": {"send_batch_size": 7, "send_batch_max_size": 9},
     "jobs": {},
     "error_type": {"cause": "innermost", "cache_entries": 2},
@@ -25,19 +32,28 @@ PROCESSORS: Mapping[str, Mapping[str, Any]] = {
 }
 
 EXPORTERS: Mapping[str, Mapping[str, Any]] = {
+    "alertmanager": {"endpoint": "http://service"},
     "clickhouse": {"endpoint": "embedded"},
     "debug": {"verbosity": "detailed"},
     "file": {"path": "FOLDER/out.jsonl"},
+    "pagerduty": {"endpoint": "http://service/v2/enqueue", "routing_key": "0123456789abcdef0123456789abcdef"},
+    "slack": {"endpoint": "http://service/services/T0/B0/x"},
+    "webhook": {"endpoint": "http://service/hook", "secret": "hush"},
 }
 
 EXTENSIONS: Mapping[str, Mapping[str, Any]] = {
     "embedded_clickhouse": {"path": "FOLDER/clickhouse", "endpoint": "127.0.0.1:0"},
+    "file_storage": {"directory": "FOLDER/state", "create_directory": True},
     "health_check": {"endpoint": "127.0.0.1:0"},
 }
 
 
-def placed(sample: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the sample with FOLDER replaced by a folder of the test."""
-    return {
-        key: value.replace("FOLDER", str(folder)) if isinstance(value, str) else value for key, value in sample.items()
-    }
+def placed(sample: Mapping[str, Any], folder: Path, service: str = "http://service") -> dict[str, Any]:
+    """Return the sample with FOLDER replaced by a folder of the test, http://service by a service of the test."""
+
+    def put(value: Any) -> Any:
+        return (
+            value.replace("FOLDER", str(folder)).replace("http://service", service) if isinstance(value, str) else value
+        )
+
+    return {key: put(value) for key, value in sample.items()}

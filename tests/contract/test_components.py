@@ -9,6 +9,8 @@ from random import Random
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -29,9 +31,9 @@ ROLES: dict[Role, dict[str, Any]] = {
 ALL = [(role, kind) for role, kinds in ROLES.items() for kind in kinds]
 
 
-def build(role: Role, kind: str, folder: Path) -> Component[Any]:
+def build(role: Role, kind: str, folder: Path, service: str = "http://service") -> Component[Any]:
     type_ = REGISTRY.component(role, kind)
-    config = type_.Config.model_validate(samples.placed(ROLES[role][kind], folder))
+    config = type_.Config.model_validate(samples.placed(ROLES[role][kind], folder, service))
     return type_(config, ComponentId(kind))
 
 
@@ -138,13 +140,27 @@ def test_processors_give_back_all_they_took(kind: str, seed: int, tmp_path: Path
     assert processor.wake_at() is None
 
 
+@pytest.fixture
+async def service() -> AsyncIterator[str]:
+    """An HTTP service that takes everything."""
+
+    async def take(request: web.Request) -> web.Response:
+        await request.read()
+        return web.Response(status=202)
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", take)
+    async with TestServer(application) as server:
+        yield str(server.make_url("")).rstrip("/")
+
+
 @pytest.mark.parametrize("kind", [kind for kind in samples.EXPORTERS if kind != "clickhouse"])
-async def test_exporters_deliver_what_they_handle(kind: str, tmp_path: Path, real_host: FakeHost) -> None:
+async def test_exporters_deliver_what_they_handle(kind: str, tmp_path: Path, real_host: FakeHost, service: str) -> None:
     """Scenario: one batch of each kind it handles.
 
     Guarantees: export returns, the batch and its receipt stay the engine's.
     """
-    exporter = build(Role.EXPORTERS, kind, tmp_path)
+    exporter = build(Role.EXPORTERS, kind, tmp_path, service)
     assert isinstance(exporter, Exporter)
     await exporter.start(real_host)
 
