@@ -33,6 +33,7 @@ class Kind(StrEnum):
     METRICS = "metrics"
     LOGS = "logs"
     JOBS = "jobs"
+    ALERTS = "alerts"
 
 
 def required(name: str, type_: pa.DataType) -> pa.Field[Any]:
@@ -272,6 +273,22 @@ nanoseconds since 1970, `duration` and `queue_latency` nanoseconds. Null is what
 """
 
 
+ALERTS: Final = pa.schema(
+    [
+        required("timestamp", pa.uint64()),
+        required("name", pa.string()),
+        required("severity", pa.string()),
+        required("state", pa.string()),
+        required("subject", pa.string()),
+        required("text", pa.string()),
+        required("labels", pa.map_(pa.string(), pa.string())),
+        required("runbook", pa.string()),
+        required("trace_ids", list_of(pa.string())),
+    ]
+)
+"""One row is something that a person should know, or that it is over: see `pipeline.alerts`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """The published form of a kind."""
@@ -293,6 +310,7 @@ SHAPES: Final[Mapping[Kind, Shape]] = MappingProxyType(
         Kind.METRICS: Shape(METRICS, "metric_points", MappingProxyType({**_SHARED, "metric": METRIC}), Signal.METRICS),
         Kind.LOGS: Shape(LOGS, "log_records", MappingProxyType(_SHARED), Signal.LOGS),
         Kind.JOBS: Shape(JOBS, "jobs", MappingProxyType({"resource": RESOURCE})),
+        Kind.ALERTS: Shape(ALERTS, "alerts"),
     }
 )
 

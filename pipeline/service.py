@@ -16,6 +16,7 @@ from pipeline.batch import Batch
 from pipeline.clock import Clock, SystemClock
 from pipeline.component import Component, ComponentId, Exporter, Extension, Processor, Receiver
 from pipeline.config.plan import PipelineDefinition, Plan
+from pipeline.durable import Durable, StateKeeper, owner_of, storage_of
 from pipeline.errors import StartError
 from pipeline.exporting import Sender
 from pipeline.flow import Pipeline
@@ -45,6 +46,7 @@ class Service:
         self._stop_requested = asyncio.Event()
         self._supervisor = Supervisor(self._log, self._stop_because)
         self._started: list[Component[Any]] = []
+        self._keepers: dict[ComponentId, StateKeeper] = {}
         self.undelivered_rows = 0
         """Rows that were accepted and not delivered when the time for stopping was over."""
         self.overdue = False
@@ -65,16 +67,27 @@ class Service:
             for ident, exporter in self.exporters.items()
         }
         self._shared: dict[ComponentId, tuple[Processor[Any], Pipeline]] = {}
-        self.pipelines = [self._build_pipeline(definition) for definition in plan.pipelines]
+        built = {
+            definition: self._build_pipeline(definition) for definition in sorted(plan.pipelines, key=self._is_guest)
+        }
+        self.pipelines = [built[definition] for definition in plan.pipelines]
         self._consumers: list[asyncio.Task[None]] = []
         self._runners: list[asyncio.Task[None]] = []
+
+    def _is_guest(self, definition: PipelineDefinition) -> bool:
+        """Tell whether a processor there is at home in pipelines of another signal: those are built first.
+
+        A pipeline visits only what was built before it, so that no two of them wait for each other's end.
+        """
+        homes = (self._plan.processors[ident].component.home_signal for ident in definition.processors)
+        return any(home not in (None, definition.signal) for home in homes)
 
     def _build_pipeline(self, definition: PipelineDefinition) -> Pipeline:
         processors: list[Processor[Any]] = []
         homes: list[Pipeline] = []
         visiting: list[Processor[Any]] = []
         for ident in definition.processors:
-            if ident in self._shared:
+            if ident in self._shared and self._shared[ident][0].home_signal is not definition.signal:
                 processor, home = self._shared[ident]
                 homes.append(home)
                 visiting.append(processor)
@@ -92,9 +105,10 @@ class Service:
         )
         for processor in processors:
             if processor.shared and processor not in visiting:
-                self._shared[processor.ident] = processor, pipeline
+                self._shared.setdefault(processor.ident, (processor, pipeline))
         for home in homes:
             home.visitors.append(pipeline)
+            pipeline.homes.append(home)
         return pipeline
 
     async def start(self) -> None:
@@ -136,6 +150,7 @@ class Service:
         self._started.append(component)
         log = self._log_of(component)
         try:
+            await self._restore(component)
             await component.start(_ComponentHost(self, component))
         except StartError:
             raise
@@ -143,6 +158,19 @@ class Service:
             log.exception("Start failed.")
             raise StartError(f"{component.ident}: {error!r}") from error
         log.info("Started.")
+
+    async def _restore(self, component: Component[Any]) -> None:
+        """Give a component that has a storage its state back, and save it from now on."""
+        storage = storage_of(component, self.extensions)
+        if storage is None or not isinstance(component, Durable):
+            return
+        owner = owner_of(_role_of(component).one, component.ident)
+        keeper = StateKeeper(
+            component, owner, storage, clock=self.clock, metrics=self.metrics, log=self._log_of(component)
+        )
+        await keeper.restore()
+        self._keepers[component.ident] = keeper
+        self._supervisor.spawn(keeper.keep(), name=f"{component.ident}: state")
 
     def guide(self) -> list[tuple[str, str]]:
         """Return what a person who has just started the program wants to know, as (what, where)."""
@@ -171,11 +199,17 @@ class Service:
         self._report_undelivered()
         await cancel(self._consumers)
         for component in reversed(self._started):
-            if await self._within(self._share(), str(component.ident), component.stop()):
+            if await self._within(self._share(), str(component.ident), self._stop(component)):
                 self._log_of(component).info("Stopped.")
         self._started.clear()
         await self._supervisor.cancel_all()
         await self._endpoint.stop()
+
+    async def _stop(self, component: Component[Any]) -> None:
+        keeper = self._keepers.get(component.ident)
+        if keeper is not None and isinstance(component, Durable):
+            await keeper.save()
+        await component.stop()
 
     def _share(self) -> float:
         """Return half of the time that is left, so that whoever comes later has some too."""
@@ -240,8 +274,8 @@ class Service:
                 self._log.error("Rows were not delivered.", exporter=str(ident), undelivered_rows=sender.owed_rows)
 
     def _log_of(self, component: Component[Any]) -> FilteringBoundLogger:
-        role = next(role.one for role in Role if isinstance(component, role.base))
-        return self._log.bind(**{"otelcol.component.id": str(component.ident), "otelcol.component.kind": role})
+        role = _role_of(component)
+        return self._log.bind(**{"otelcol.component.id": str(component.ident), "otelcol.component.kind": role.one})
 
     def signals_of(self, component: Component[Any]) -> frozenset[Signal]:
         named = (p for p in self._plan.pipelines if component.ident in (*p.receivers, *p.exporters, *p.processors))
@@ -298,6 +332,10 @@ class _ComponentHost:
 
     def stop_service(self, reason: str) -> None:
         self._service._stop_because(reason)  # noqa: SLF001 - two halves of one thing
+
+
+def _role_of(component: Component[Any]) -> Role:
+    return next(role for role in Role if isinstance(component, role.base))
 
 
 def _named(pipelines: Sequence[PipelineDefinition], role: str) -> Iterator[ComponentId]:

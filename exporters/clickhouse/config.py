@@ -102,6 +102,8 @@ class ClickHouseConfig(ExporterConfig):
     jobs_table_name: str = Field("jobs", min_length=1)
     """The table of executions and enqueues; its views are named after it without a final "s": `job_summary`."""
 
+    alerts_table_name: str = Field("job_alerts", min_length=1)
+
     metrics_tables: MetricsTables = MetricsTables()
 
     metrics_table_name: str = ""
@@ -150,7 +152,13 @@ class ClickHouseConfig(ExporterConfig):
         """Return the name of each table by its key (`exporters.clickhouse.tables`)."""
         prefix = "" if self.metrics_tables.model_fields_set else self.metrics_table_name
         metrics = {kind: f"{prefix}_{kind}" if prefix else table.name for kind, table in self.metrics_tables}
-        return {"traces": self.traces_table_name, "logs": self.logs_table_name, **metrics, "jobs": self.jobs_table_name}
+        return {
+            "traces": self.traces_table_name,
+            "logs": self.logs_table_name,
+            **metrics,
+            "jobs": self.jobs_table_name,
+            "alerts": self.alerts_table_name,
+        }
 
     def database_of(self, address: Address) -> str:
         """Return the database: a configured one that is not `default`, else the URL's, else `default`."""

@@ -12,7 +12,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from exporters.clickhouse import jobs, logs, metrics, spans
+from exporters.clickhouse import alerts, jobs, logs, metrics, spans
 from pipeline import SHAPES, Batch, Kind, Receipt
 from pipeline.kinds import MetricType
 
@@ -114,7 +114,15 @@ JOBS: Final = Table(
     version=jobs.VERSION,
 )
 
-TABLES: Final = (TRACES, LOGS, *METRICS.values(), JOBS)
+ALERTS: Final = Table(
+    "alerts",
+    Kind.ALERTS,
+    (Template("alerts.sql", ttl_column="toDateTime(Timestamp)"),),
+    alerts.columns,
+    time_column="Timestamp",
+)
+
+TABLES: Final = (TRACES, LOGS, *METRICS.values(), JOBS, ALERTS)
 
 _WHOLE: Final = {table.kind: table for table in TABLES if table.kind is not Kind.METRICS}
 

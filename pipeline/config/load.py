@@ -15,6 +15,7 @@ from pipeline.config.positions import Node, Path, Place, Problem
 from pipeline.config.sections import PipelineSection, ServiceSection, TelemetrySection
 from pipeline.config.sources import read_sources
 from pipeline.config.words import choice, said
+from pipeline.durable import DurableConfig, Storage
 from pipeline.errors import ConfigError
 from pipeline.kinds import SHAPES, Signal
 from pipeline.registry import Registry, Role, UnknownComponent, UnusableComponent
@@ -119,6 +120,7 @@ class _Loading:
             self._reference(Role.EXTENSIONS, name, ("service", "extensions", number)) for number, name in names
         ]
         self._refuse_twice(Role.EXTENSIONS, extensions, ("service", "extensions"))
+        self._check_storages(definitions, extensions)
         for ident in self._idents[Role.EXTENSIONS] - set(extensions):
             path = (str(Role.EXTENSIONS), str(ident))
             self._warning(path, "is not listed in service.extensions and will not be started")
@@ -133,6 +135,22 @@ class _Loading:
             section.shutdown_timeout,
             tuple(_lines(self.warnings, self._sources)),
         )
+
+    def _check_storages(
+        self, definitions: Mapping[Role, Mapping[ComponentId, Definition[Any]]], started: Sequence[ComponentId | None]
+    ) -> None:
+        """Whoever names a storage wants its state back: a storage that is none, or does not start, is a mistake."""
+        named = [(role, ident, definition.config) for role in Role for ident, definition in definitions[role].items()]
+        for role, ident, config in named:
+            if not isinstance(config, DurableConfig) or config.storage is None:
+                continue
+            path = (str(role), str(ident), "storage")
+            storage = self._reference(Role.EXTENSIONS, config.storage, path)
+            definition = definitions[Role.EXTENSIONS].get(storage) if storage is not None else None
+            if definition is not None and not issubclass(definition.component, Storage):
+                self._problem(path, f'extension "{storage}" stores nothing; name a `file_storage`')
+            elif storage is not None and storage not in started:
+                self._problem(path, f'extension "{storage}" is not started; list it in service.extensions')
 
     def _telemetry(self, service: Node) -> Telemetry:
         node = service.child("telemetry")

@@ -1,6 +1,7 @@
 """Print a ready analysis of the jobs that ClickHouse has.
 
-Each report is one statement of `sql/` over the table `jobs` or its view `job_events`; `docs/report.md` describes them.
+Each report is one statement of `sql/` over the table `jobs` or its view `job_events`, or over a table of findings such
+as `job_alerts`; `docs/report.md` describes them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Final
 from pipeline import query
 
 HOUR: Final = 3600
+DAY: Final = 24 * HOUR
 ALWAYS: Final = 0
 LONGEST_SECONDS: Final = 2**32 - 1
 
@@ -36,10 +38,21 @@ class Report:
     about: str
     since_seconds: int
     nothing: str
+    table: str = "jobs"
+    """What it reads unless told."""
+    missing: str = "no jobs yet. Is processor `jobs` in the pipeline, before exporter `clickhouse`?"
+    """What to say where there is no such table."""
 
 
 REPORTS: Final[Mapping[str, Report]] = MappingProxyType(
     {
+        "alerts": Report(
+            "what people were told, and what of it still fires",
+            DAY,
+            "no alerts",
+            table="job_alerts",
+            missing="no alerts yet. Is exporter `clickhouse` in the pipeline, behind what raises them?",
+        ),
         "errors": Report("what fails: one row per error fingerprint", HOUR, "no failures"),
         "job": Report("the life of one job across its attempts", ALWAYS, "no job with this id"),
         "jobs": Report("executions, failures and latencies per job class", HOUR, "no executions"),
@@ -62,7 +75,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             command.add_argument(
                 "--after", type=_duration, default=15 * 60, metavar="TIME", help="how long it is due (default 15m)"
             )
-        since = "everything" if report.since_seconds == ALWAYS else "1h"
+        since = "everything" if report.since_seconds == ALWAYS else _written(report.since_seconds)
         command.add_argument(
             "--since",
             type=_duration,
@@ -70,7 +83,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
             metavar="TIME",
             help=f"how far to look back, like 90s, 15m, 1h, 7d; 0: everything (default {since})",
         )
-        command.add_argument("--table", default="jobs", metavar="NAME", help="the table of jobs (default jobs)")
+        command.add_argument(
+            "--table", default=report.table, metavar="NAME", help=f"the table to read (default {report.table})"
+        )
         query.add_options(command)
 
 
@@ -118,8 +133,8 @@ def _explain(refused: query.Refused, *, args: argparse.Namespace) -> str:
     wanted = _parameters(args)["events" if args.report == "job" else "table"]
     where = f"{args.url}, database {args.database}," if args.database else args.url
     return (
-        f"{where} has no table {wanted}: no jobs yet. Is processor `jobs` in the pipeline, before exporter "
-        "`clickhouse`? Where the table has another name or database, use --table or --database"
+        f"{where} has no table {wanted}: {REPORTS[args.report].missing} "
+        "Where the table has another name or database, use --table or --database"
     )
 
 

@@ -14,6 +14,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from pipeline import otlp
+from pipeline.alerts import Alert, AlertState, Severity, alert_batch
 from pipeline.batch import Batch
 from pipeline.kinds import SHAPES, Kind, Signal
 from pipeline.receipt import Receipt
@@ -111,6 +112,24 @@ def jobs_batch(rows: int = 3, *, seed: int = 0, receipt: Receipt | None = None) 
     return Batch(Kind.JOBS, table, receipt or Receipt.issue(f"jobs-{seed}"), {"resource": resource})
 
 
+def alerts_batch(rows: int = 3, *, seed: int = 0, receipt: Receipt | None = None) -> Batch:
+    """Return alerts about job classes; every third is over."""
+    alerts = [
+        Alert(
+            name="FailureCluster",
+            severity=Severity.WARNING,
+            subject=f"Job{row}",
+            text=f"{row + 10} failures of Job{row} within 1 h.",
+            timestamp=EPOCH_NS + row * 1_000_000,
+            state=AlertState.RESOLVED if row % 3 == 2 else AlertState.FIRING,
+            labels={"job_class": f"Job{row}", "queue": "mail"},
+            trace_ids=(f"{seed:016x}{row:016x}",),
+        )
+        for row in range(rows)
+    ]
+    return alert_batch(alerts, receipt or Receipt.issue(f"alerts-{seed}"))
+
+
 def _decoded(signal: Signal, body: bytes, receipt: Receipt | None, token: str) -> Batch:
     return otlp.decode(signal, [body]).batch(receipt or Receipt.issue(token))
 
@@ -120,6 +139,7 @@ _SAMPLES: Mapping[Kind, Callable[..., Batch]] = {
     Kind.METRICS: points_batch,
     Kind.LOGS: logs_batch,
     Kind.JOBS: jobs_batch,
+    Kind.ALERTS: alerts_batch,
 }
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from pipeline import Config
 from pipeline.config.values import ByteSize, Duration
+from pipeline.durable import DurableConfig
 from processors.jobs.conventions import Convention, Fields, in_force
 from processors.jobs.looking import Vocabulary
 
 
-class JobsConfig(Config):
+class JobsConfig(DurableConfig):
     window: Duration = Field(3600.0, gt=0)
     """How long a job is remembered after the last span or log record that concerns it."""
 

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.hashing import Hashes
 from processors.jobs.conventions import TEXT_FIELDS
-from processors.jobs.hashing import Hashes
 
 FactArray = npt.NDArray[np.void]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.hash_table import Rows, union
+from pipeline.hashing import Hashes
 from processors.jobs.facts import NO_ROW, FactArray, Role
-from processors.jobs.hashing import Hashes
-from processors.jobs.index import Rows, union
 from processors.jobs.traits import Traits
 
 Mask = npt.NDArray[np.bool_]

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.hash_table import Rows, union
+from pipeline.hashing import mixed
 from processors.jobs.facts import NO_ROW, FactArray
-from processors.jobs.hashing import mixed
-from processors.jobs.index import Rows, union
 from processors.jobs.window import Window
 
 Mask = npt.NDArray[np.bool_]

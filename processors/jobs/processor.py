@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline import Batch, ComponentId, Host, Kind, Processor, Receipt
+from pipeline.durable import Durable
+from pipeline.hash_table import Rows
 from processors.jobs.config import JobsConfig
 from processors.jobs.conventions import in_force
 from processors.jobs.derive import Derived, derive, digests
 from processors.jobs.facts import Evidence, Role
-from processors.jobs.index import Rows
 from processors.jobs.recognise import Limits, Recogniser
 from processors.jobs.rows import job_batch, job_rows
 from processors.jobs.saving import restored, saved
@@ -35,7 +36,7 @@ class _Counters:
     held: Callable[[int, int], None] = lambda _rows, _bytes: None
 
 
-class JobsProcessor(Processor[JobsConfig]):
+class JobsProcessor(Processor[JobsConfig], Durable):
     """Spans and logs pass unchanged; what they say of jobs follows as a batch of kind jobs.
 
     One instance may stand in several pipelines: traces and logs then inform the same window.
@@ -191,13 +192,9 @@ class JobsProcessor(Processor[JobsConfig]):
         self._counters.held(len(window), window.nbytes)
 
     def state(self) -> bytes:
-        """Return what is known, for `restore` in a later process."""
         return saved(self._window, self._recogniser, self._version)
 
     def restore(self, state: bytes) -> None:
-        """Take over what another instance knew; before the first batch. Raises ValueError for what is no such state.
-
-        Rows of conventions that are gone since are left out.
-        """
+        """Take over what another instance knew; rows of conventions that are gone since are left out."""
         self._window, version = restored(state, self._recogniser, self._window.traits)
         self._version = max(self._version, version)

@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 
 from pipeline import Batch
 from pipeline.arrays import Column
+from pipeline.hashing import Hashes, combined, mixed, span_hashes, text_hashes, words_of
 from processors.jobs.conventions import CANONICAL, TEXT_FIELDS, Convention, Source
 from processors.jobs.facts import TEXTS, ErrorSource, Evidence, FactArray, Outcome, Role, blank, no_texts
-from processors.jobs.hashing import Hashes, combined, mixed, span_hashes, text_hashes, words_of
 from processors.jobs.looking import EXCEPTION_KEYS, Look, Mask, Numbers, Vocabulary, resource_texts, spread, texts_at
 from processors.jobs.parsing import ABSENT, capped, durations_ns, integers, retry_errors, status_errors, times_ns
 

@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 from pipeline import Batch, Kind, Receipt
 from pipeline.arrays import Column, nest, offsets_of
 from pipeline.batch import one_array
+from pipeline.hash_table import Rows
+from pipeline.hashing import hex_of
 from pipeline.kinds import JOBS, RESOURCE, list_of, required
 from processors.jobs.derive import ENQUEUE_SPAN, Derived
 from processors.jobs.facts import ErrorSource, LinkStyle, Outcome, Role
-from processors.jobs.hashing import hex_of
-from processors.jobs.index import Rows
 from processors.jobs.window import Window
 
 _OPERATIONS: Final = ("enqueue", "process")

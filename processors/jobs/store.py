@@ -13,10 +13,10 @@ from pipeline import Batch
 from pipeline.arrays import Column, unnest
 from pipeline.batch import one_array
 from pipeline.columns import any_value_text, attributes
+from pipeline.hash_table import Rows, union
+from pipeline.hashing import Hashes, combined, mixed, text_hashes
 from pipeline.kinds import RESOURCE
 from processors.jobs.facts import TEXTS
-from processors.jobs.hashing import Hashes, combined, mixed, text_hashes
-from processors.jobs.index import Rows, union
 
 
 class TextStore:

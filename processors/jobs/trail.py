@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.hash_table import Rows
 from processors.jobs.facts import NO_ROW, Outcome, Role
-from processors.jobs.index import Rows
 from processors.jobs.window import Window
 
 MAX_STEPS: Final = 64

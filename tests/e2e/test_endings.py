@@ -169,7 +169,7 @@ def test_clickhouse_away_at_start(data: Path, running: list[Program]) -> None:
         "exporters.clickhouse.username=writer",
         "exporters.clickhouse.password=secret",
         "exporters.clickhouse.retry_on_failure={initial_interval: 300ms, max_interval: 500ms}",
-        "service.extensions=[health_check]",
+        "service.extensions=[health_check, file_storage]",
     ]
     program = Program(data, ports, sets=sets).started()
     running.append(program)
@@ -194,7 +194,7 @@ def test_a_full_queue_asks_callers_to_try_again(data: Path, running: list[Progra
         f"exporters.clickhouse.endpoint=http://127.0.0.1:{ports.clickhouse}",
         "exporters.clickhouse.sending_queue={queue_size: 1, num_consumers: 1}",
         "processors.batch.timeout=0s",
-        "service.extensions=[health_check]",
+        "service.extensions=[health_check, file_storage]",
         "service.shutdown_timeout=2s",
     ]
     program = Program(data, ports, sets=sets).started()
@@ -231,3 +231,48 @@ def test_commands_without_a_collector(tmp_path: Path) -> None:
     lonely = jobsight("query", "SELECT 1", "--url", "http://127.0.0.1:1")
     assert lonely.returncode == 1
     assert "127.0.0.1:1" in lonely.stderr
+
+
+def execution(number: int, *, failed: bool) -> dict[str, object]:
+    """Return the span of an attempt at one Celery task."""
+    values = {
+        "celery.action": "run",
+        "celery.task_name": "shop.charge",
+        "celery.state": "FAILURE" if failed else "SUCCESS",
+        "messaging.message.id": "job-1",
+    }
+    return {
+        "traceId": f"{number:032x}",
+        "spanId": f"{number:016x}",
+        "name": "run/shop.charge",
+        "kind": 5,
+        "startTimeUnixNano": f"{1795300000 + 60 * number}000000000",
+        "endTimeUnixNano": f"{1795300001 + 60 * number}000000000",
+        "attributes": [{"key": key, "value": {"stringValue": value}} for key, value in values.items()],
+    }
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_jobs_are_remembered_over_a_restart(data: Path, running: list[Program], end: signal.Signals) -> None:
+    """Scenario: an attempt fails, the collector stops or is killed, and after the restart the job runs again.
+
+    Guarantees: the row from before the restart turns from failed into retried.
+    """
+    sets = ["extensions.file_storage.save_interval=100ms"]
+    program = Program(data, Ports(), sets=sets).started()
+    running.append(program)
+    outcomes = "SELECT Outcome FROM jobs FINAL ORDER BY Timestamp"
+    eventually(lambda: program.metric("jobsight_state_bytes") > 0, what="saved state")
+    empty = program.metric("jobsight_state_bytes")
+    assert post_json(program.ports, [execution(1, failed=True)]) == 200
+    eventually(lambda: program.query(outcomes) == "failed\n", what="the row of the first attempt")
+    eventually(lambda: program.metric("jobsight_state_bytes") > empty, what="saved state with the job in it")
+    program.send(end)
+    program.exit_code()
+
+    again = Program(data, Ports(), sets=sets).started()
+    running.append(again)
+    assert post_json(again.ports, [execution(2, failed=False)]) == 200
+
+    eventually(lambda: again.query(outcomes) == "retried\nsucceeded\n", what="the change of the first row")
+    assert again.stop() == 0

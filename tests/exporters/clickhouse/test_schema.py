@@ -354,7 +354,7 @@ def test_clusters_and_engines() -> None:
     assert statements[0] == "CREATE DATABASE IF NOT EXISTS `otel` ON CLUSTER '{cluster}'"
     assert all("ON CLUSTER '{cluster}'" in text for text in statements)
     tables = [text for text in statements if text.startswith("CREATE TABLE")]
-    assert len(tables) == 9
+    assert len(tables) == 10
     assert all("ENGINE = ReplicatedMergeTree('/tables/{shard}/{table}', '{replica}')" in text for text in tables[:-1])
     jobs = "ENGINE = ReplicatedReplacingMergeTree('/tables/{shard}/{table}', '{replica}', Version, IsDeleted)"
     assert jobs in tables[-1]

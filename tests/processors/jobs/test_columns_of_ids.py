@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.jobs.hashing import hex_of, span_hashes, text_hashes, words_of
-from processors.jobs.index import HashTable, Lineage, MultiTable, union, without
+from pipeline.hash_table import HashTable, union, without
+from pipeline.hashing import hex_of, span_hashes, text_hashes, words_of
+from processors.jobs.index import Lineage, MultiTable
 from processors.jobs.parsing import capped, durations_ns, integers, retry_errors, status_errors, times_ns
 
 TEXTS = st.lists(st.none() | st.text(max_size=20) | st.text("ab", min_size=250, max_size=300), max_size=20)

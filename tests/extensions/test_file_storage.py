@@ -1,0 +1,112 @@
+"""Extension file_storage on a real file system."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from extensions.file_storage import FileStorage, FileStorageConfig
+from pipeline import ComponentId, StartError
+from pipeline.testing import FakeHost
+
+
+def storage(folder: Path, **config: Any) -> FileStorage:
+    values = {"directory": str(folder / "state"), "create_directory": True, "timeout": "0s", **config}
+    return FileStorage(FileStorageConfig.model_validate(values), ComponentId("file_storage"))
+
+
+@asynccontextmanager
+async def started(folder: Path, **config: Any) -> AsyncIterator[FileStorage]:
+    extension = storage(folder, **config)
+    await extension.start(FakeHost())
+    try:
+        yield extension
+    finally:
+        await extension.stop()
+
+
+@pytest.mark.parametrize("fsync", [True, False])
+async def test_gives_back_what_was_saved_last(tmp_path: Path, fsync: bool) -> None:
+    """Scenario: two owners, one saves twice, a restart. Guarantees: each has its last state, others have none."""
+    async with started(tmp_path, fsync=fsync) as before:
+        assert await before.load("processor_jobs_") is None
+        await before.save("processor_jobs_", b"first")
+        await before.save("processor_jobs_", b"second")
+        await before.save("processor_jobs_a/b", b"other")
+
+    async with started(tmp_path) as after:
+        assert await after.load("processor_jobs_") == b"second"
+        assert await after.load("processor_jobs_a/b") == b"other"
+    files = sorted(path.name for path in (tmp_path / "state").iterdir())
+    assert files == ["lock", "processor_jobs_", "processor_jobs_a~002Fb"]
+    assert {path.stat().st_mode & 0o077 for path in (tmp_path / "state").iterdir()} == {0}
+
+
+async def test_one_collector_a_directory(tmp_path: Path) -> None:
+    """Scenario: a second collector on the same directory, then the first one ends.
+
+    Guarantees: the second does not start and says why; after the end it does.
+    """
+    async with started(tmp_path):
+        with pytest.raises(StartError, match="is used by another collector"):
+            await storage(tmp_path).start(FakeHost())
+
+    async with started(tmp_path) as extension:
+        assert await extension.load("any") is None
+
+
+@pytest.mark.parametrize(
+    ("make", "config", "message"),
+    [
+        (
+            None,
+            {"create_directory": False},
+            "directory must exist: .*state. You can enable the create_directory option",
+        ),
+        ("file", {"create_directory": False}, "cannot use directory .*state: not a directory"),
+        ("file", {}, "cannot use directory .*state: file exists"),
+    ],
+)
+async def test_unusable_directories(tmp_path: Path, make: str | None, config: dict[str, Any], message: str) -> None:
+    """Scenario: no such directory, a file in its place. Guarantees: one line that names it."""
+    if make == "file":
+        (tmp_path / "state").touch()
+
+    with pytest.raises(StartError, match=f"(?i)file_storage: {message}"):
+        await storage(tmp_path, **config).start(FakeHost())
+
+
+async def test_a_failed_save_leaves_the_old_state(tmp_path: Path) -> None:
+    """Scenario: a state over max_size, then a directory that is gone. Guarantees: OSError; the old state stays."""
+    async with started(tmp_path, max_size="1KiB") as extension:
+        await extension.save("jobs", b"old")
+        with pytest.raises(OSError, match=r"1025 bytes, over max_size \(1024\)"):
+            await extension.save("jobs", b"x" * 1025)
+        assert await extension.load("jobs") == b"old"
+
+        (tmp_path / "state").rename(tmp_path / "moved")
+        with pytest.raises(OSError, match="No such file"):
+            await extension.save("jobs", b"new")
+    assert (tmp_path / "moved" / "jobs").read_bytes() == b"old"
+
+
+async def test_what_is_unreadable_is_put_aside_or_ends_the_start(tmp_path: Path) -> None:
+    """Scenario: the owner refuses its state, with and without `recreate`.
+
+    Guarantees: without, one line that says what to do and the file stays; with it, the file is a backup.
+    """
+    async with started(tmp_path, recreate=False) as extension:
+        await extension.save("jobs", b"odd")
+        with pytest.raises(StartError, match=r"jobs: too new\. Set `recreate: true`"):
+            await extension.set_aside("jobs", "too new")
+        assert await extension.load("jobs") == b"odd"
+
+    async with started(tmp_path) as extension:
+        await extension.set_aside("jobs", "too new")
+        assert await extension.load("jobs") is None
+    (backup,) = (tmp_path / "state").glob("jobs.*.backup")
+    assert backup.read_bytes() == b"odd"
