@@ -1,7 +1,7 @@
 """Print a ready analysis of the jobs that ClickHouse has.
 
-Each report is one statement of `sql/` over the table `jobs`, its view `job_events`, or `failure_clusters`;
-`docs/report.md` describes them.
+Each report is one statement of `sql/` over the table `jobs` or its view `job_events`, or over a table of findings such
+as `job_alerts`; `docs/report.md` describes them.
 """
 
 from __future__ import annotations
@@ -39,18 +39,26 @@ class Report:
     since_seconds: int
     nothing: str
     table: str = "jobs"
-    maker: str = "jobs"
-    """The processor whose rows it reads."""
+    """What it reads unless told."""
+    missing: str = "no jobs yet. Is processor `jobs` in the pipeline, before exporter `clickhouse`?"
+    """What to say where there is no such table."""
 
 
 REPORTS: Final[Mapping[str, Report]] = MappingProxyType(
     {
+        "alerts": Report(
+            "what people were told, and what of it still fires",
+            DAY,
+            "no alerts",
+            table="job_alerts",
+            missing="no alerts yet. Is exporter `clickhouse` in the pipeline, behind what raises them?",
+        ),
         "clusters": Report(
             "clusters of failures, and what they have in common",
             DAY,
             "no clusters of failures",
             table="failure_clusters",
-            maker="failure_cluster",
+            missing="no clusters yet. Is processor `failure_cluster` in the pipeline, before exporter `clickhouse`?",
         ),
         "errors": Report("what fails: one row per error fingerprint", HOUR, "no failures"),
         "job": Report("the life of one job across its attempts", ALWAYS, "no job with this id"),
@@ -83,7 +91,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             help=f"how far to look back, like 90s, 15m, 1h, 7d; 0: everything (default {since})",
         )
         command.add_argument(
-            "--table", default=report.table, metavar="NAME", help=f"the table that is read (default {report.table})"
+            "--table", default=report.table, metavar="NAME", help=f"the table to read (default {report.table})"
         )
         query.add_options(command)
 
@@ -129,13 +137,11 @@ def _explain(refused: query.Refused, *, args: argparse.Namespace) -> str:
     """Say why there is no answer; a missing table is what a newcomer meets first."""
     if refused.code not in UNKNOWN_TABLES:
         return str(refused)
-    report = REPORTS[args.report]
-    nothing = "no jobs" if report.table == "jobs" else report.nothing
     wanted = _parameters(args)["events" if args.report == "job" else "table"]
     where = f"{args.url}, database {args.database}," if args.database else args.url
     return (
-        f"{where} has no table {wanted}: {nothing} yet. Is processor `{report.maker}` in the pipeline, before exporter "
-        "`clickhouse`? Where the table has another name or database, use --table or --database"
+        f"{where} has no table {wanted}: {REPORTS[args.report].missing} "
+        "Where the table has another name or database, use --table or --database"
     )
 
 
