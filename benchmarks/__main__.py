@@ -12,16 +12,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks import stages
+from benchmarks import stages, tail_sampling
 from benchmarks.end_to_end import Result, Run, measure
 
 RUNS = (
     Run("spans", 512, 2400),
+    Run("jobs", 512, 600),
+    Run("jobs", 512, 600, processors="batch, jobs, error_type"),
     Run("spans", 10, 24_000, in_flight=128),
     Run("spans", 10, 24_000, in_flight=128, protocol="http"),
     Run("points", 1000, 1000),
     Run("logs", 500, 1200),
 )
+
+WHAT = {"spans": "spans", "jobs": "spans, one in four a job's,", "points": "points", "logs": "logs"}
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -54,8 +58,9 @@ def stage_table() -> str:
 
 def result_row(result: Result, number: int) -> list[str]:
     run = result.run
+    way = "gRPC" if run.protocol == "grpc" else "HTTP"
     return [
-        f"{run.rows} {run.what} a request, {'gRPC' if run.protocol == 'grpc' else 'HTTP'}, run {number}",
+        f"{run.rows} {WHAT[run.what]} a request, {way}, `[{run.processors}]`, run {number}",
         f"{result.rows_per_second:,.0f}",
         f"{result.collector_us:.1f}",
         f"{result.store_us:.1f}",
@@ -63,7 +68,7 @@ def result_row(result: Result, number: int) -> list[str]:
         f"{result.requests_per_decode:.1f}",
         f"{result.collector_mib:.0f} / {result.store_mib:.0f}",
         result.lag,
-        f"{run.total - result.stored:,}",
+        f"{result.rows - result.stored:,}",
     ]
 
 
@@ -75,12 +80,14 @@ def end_to_end() -> Iterator[Result]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", choices=["stages", "end-to-end"])
+    parser.add_argument("--only", choices=["stages", "tail-sampling", "end-to-end"])
     args = parser.parse_args()
     print(f"Machine: {machine()}\n", flush=True)
-    if args.only != "end-to-end":
+    if args.only in (None, "stages"):
         print(stage_table(), flush=True)
-    if args.only == "stages":
+    if args.only in (None, "tail-sampling"):
+        print(table(tail_sampling.HEAD, [*tail_sampling.waits(), *tail_sampling.each_policy()]), flush=True)
+    if args.only not in (None, "end-to-end"):
         return
     head = ["end to end, everything on this machine", "rows/s", "collector us/row", "store us/row", "load us/row",
             "requests a decode", "MiB collector / store", "event loop on time", "rows lost"]  # fmt: skip

@@ -15,27 +15,26 @@ from typing import Literal
 from pipeline.testing.program import Ports, Program, eventually
 
 TICK = os.sysconf("SC_CLK_TCK")
-TABLES = {"spans": "otel_traces", "points": "otel_metrics_gauge", "logs": "otel_logs"}
+TABLES = {"spans": "otel_traces", "jobs": "otel_traces", "points": "otel_metrics_gauge", "logs": "otel_logs"}
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What is sent: `requests` requests of `rows` rows each, `in_flight` at a time."""
+    """What is sent: `requests` requests of about `rows` rows each, `in_flight` at a time."""
 
     what: str
     rows: int
     requests: int
     protocol: Literal["grpc", "http"] = "grpc"
     in_flight: int = 32
-
-    @property
-    def total(self) -> int:
-        return self.rows * self.requests
+    processors: str = "batch"
+    """What stands in the pipelines of traces and logs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     run: Run
+    rows: int
     rows_per_second: float
     collector_us: float
     store_us: float
@@ -60,7 +59,8 @@ def resident_mib(pid: int) -> float:
 def measure(run: Run) -> Result:
     """Run the program, send everything, wait until every row is in the table."""
     with tempfile.TemporaryDirectory(prefix="jobsight-bench-") as folder:
-        program = Program(Path(folder) / "clickhouse", Ports()).started()
+        sets = [f"service.pipelines.{signal}.processors=[{run.processors}]" for signal in ("traces", "logs")]
+        program = Program(Path(folder) / "clickhouse", Ports(), sets=sets).started()
         port = program.ports.grpc if run.protocol == "grpc" else program.ports.http
         load = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.load", "--endpoint", f"127.0.0.1:{port}", "--protocol", run.protocol,
@@ -79,16 +79,18 @@ def measure(run: Run) -> Result:
             load.stdin.flush()
             sent = json.loads(load.stdout.readline())
             table = TABLES[run.what]
-            eventually(lambda: program.count(table) >= run.total, within=120, what=f"{run.total} rows")
+            rows = sent["rows"]
+            eventually(lambda: program.count(table) >= rows, within=120, what=f"{rows} rows")
             seconds = time.perf_counter() - began
             after = cpu_seconds(collector), cpu_seconds(store)
             decodes = program.metric("jobsight_receiver_otlp_joint_decode_requests_count")
             return Result(
                 run,
-                rows_per_second=run.total / seconds,
-                collector_us=(after[0] - before[0]) / run.total * 1e6,
-                store_us=(after[1] - before[1]) / run.total * 1e6,
-                load_us=sent["cpu_seconds"] / run.total * 1e6,
+                rows,
+                rows_per_second=rows / seconds,
+                collector_us=(after[0] - before[0]) / rows * 1e6,
+                store_us=(after[1] - before[1]) / rows * 1e6,
+                load_us=sent["cpu_seconds"] / rows * 1e6,
                 collector_mib=resident_mib(collector),
                 store_mib=resident_mib(store),
                 refused=sent["refused"],

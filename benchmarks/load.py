@@ -17,24 +17,29 @@ from typing import NamedTuple
 import aiohttp
 import grpc
 
+from benchmarks.jobs import make_requests
 from benchmarks.payloads import make_logs, make_points, make_spans
+from pipeline import Signal, otlp
 
 
 class Way(NamedTuple):
-    """Where the requests of a signal go, and what makes them."""
+    """Where requests go, and what makes them."""
 
+    signal: Signal
     method: str
-    path: str
     make: Callable[[int, int], list[bytes]]
+    distinct_rows: int = 60_000
+    """How many rows are made; they are sent again and again."""
 
 
-SIGNALS = {
-    "spans": Way("/opentelemetry.proto.collector.trace.v1.TraceService/Export", "/v1/traces", make_spans),
-    "points": Way("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", "/v1/metrics", make_points),
-    "logs": Way("/opentelemetry.proto.collector.logs.v1.LogsService/Export", "/v1/logs", make_logs),
+TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+WAYS = {
+    "spans": Way(Signal.TRACES, TRACES, make_spans),
+    # a job that is sent again is another story than a new one
+    "jobs": Way(Signal.TRACES, TRACES, make_requests, sys.maxsize),
+    "points": Way(Signal.METRICS, "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", make_points),
+    "logs": Way(Signal.LOGS, "/opentelemetry.proto.collector.logs.v1.LogsService/Export", make_logs),
 }
-DISTINCT_ROWS = 60_000
-"""How many rows are made; they are sent again and again."""
 
 
 Post = Callable[[bytes], Awaitable[bool]]
@@ -93,8 +98,9 @@ async def send(post: Post, bodies: list[bytes], requests: int, in_flight: int) -
 
 
 async def run(args: argparse.Namespace, bodies: list[bytes]) -> dict[str, float]:
-    way = SIGNALS[args.what]
-    door = grpc_post(args.endpoint, way.method) if args.protocol == "grpc" else http_post(args.endpoint, way.path)
+    way = WAYS[args.what]
+    path = f"/v1/{way.signal}"
+    door = grpc_post(args.endpoint, way.method) if args.protocol == "grpc" else http_post(args.endpoint, path)
     async with door as post:
         return await send(post, bodies, args.requests, args.in_flight)
 
@@ -103,15 +109,18 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--endpoint", required=True)
     parser.add_argument("--protocol", choices=["grpc", "http"], default="grpc")
-    parser.add_argument("--what", choices=SIGNALS, default="spans")
+    parser.add_argument("--what", choices=WAYS, default="spans")
     parser.add_argument("--rows", type=int, required=True, help="rows a request")
     parser.add_argument("--requests", type=int, required=True)
     parser.add_argument("--in-flight", type=int, default=32)
     args = parser.parse_args()
-    bodies = SIGNALS[args.what].make(max(1, min(args.requests, DISTINCT_ROWS // args.rows)), args.rows)
+    way = WAYS[args.what]
+    bodies = way.make(max(1, min(args.requests, way.distinct_rows // args.rows)), args.rows)
+    rows = otlp.decode(way.signal, bodies).rows_per_body.tolist()
     print("ready", flush=True)
     sys.stdin.readline()
-    print(json.dumps(asyncio.run(run(args, bodies))), flush=True)
+    sent = asyncio.run(run(args, bodies))
+    print(json.dumps({**sent, "rows": sum(rows[number % len(rows)] for number in range(args.requests))}), flush=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import json
 import sys
 import time
 
-from benchmarks.load import SIGNALS
+from benchmarks.load import WAYS
 from pipeline import Batch, ComponentId, otlp
 from pipeline.testing import FakeHost
 from receivers.otlp import OTLPReceiver, OTLPReceiverConfig
@@ -65,7 +65,7 @@ async def measure(what: str, rows: int, requests: int, in_flight: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--what", choices=SIGNALS)
+    parser.add_argument("--what", choices=WAYS)
     parser.add_argument("--in-flight", type=int, default=32)
     parser.add_argument("--repeat", type=int, default=2)
     arguments = parser.parse_args()

@@ -134,7 +134,7 @@ def _replace(path: Path, content: bytes, *, fsync: bool) -> None:
     """Put a file in the place of another, whole or not at all."""
     fresh = path.with_name(f"{path.name}.new")
     try:
-        with fresh.open("wb") as file:
+        with open(fresh, "wb", opener=_private) as file:
             file.write(content)
             file.flush()
             if fsync:
@@ -146,6 +146,11 @@ def _replace(path: Path, content: bytes, *, fsync: bool) -> None:
         with suppress(OSError):
             fresh.unlink()
         raise
+
+
+def _private(path: str, flags: int) -> int:
+    """States have messages of errors in them: nobody else is to read them."""
+    return os.open(path, flags, 0o600)
 
 
 def _sync_directory(directory: Path) -> None:

@@ -1,6 +1,17 @@
-"""What components do with the columns of OTLP: take lists apart, find attributes, write values and ids as text."""
+"""What components do with OTLP's columns: lists taken apart, attributes found and added, values and ids as text."""
 
 from pipeline.arrays import hex_text, nest, offsets_of, parents_of, unnest
+from pipeline.otlp.adding import Group, with_attributes
 from pipeline.otlp.values import any_value_text, attributes
 
-__all__ = ["any_value_text", "attributes", "hex_text", "nest", "offsets_of", "parents_of", "unnest"]
+__all__ = [
+    "Group",
+    "any_value_text",
+    "attributes",
+    "hex_text",
+    "nest",
+    "offsets_of",
+    "parents_of",
+    "unnest",
+    "with_attributes",
+]

@@ -1,145 +1,19 @@
-"""Hash tables whose keys and values are columns: a thousand look-ups are a dozen numpy calls.
+"""Hash tables from a key to many rows, and from spans to their parents; keys and values are columns.
 
-Open addressing. Keys are hashes already (`pipeline.hashing`), never 0; tables only grow, and who forgets rows makes new
-ones.
+Keys are hashes already (`pipeline.hashing`), never 0; tables only grow, and the window makes new ones when it forgets
+rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.hash_table import HashTable, Rows
 from pipeline.hashing import Hashes
 
-Rows = npt.NDArray[np.int64]
-
-W = TypeVar("W", Rows, Hashes)
-
 _FEWEST: Final = 1024
-
-_BUCKET: Final = 8
-
-
-def union(*parts: W) -> W:
-    """Return the distinct values of all parts, ascending. For a few thousand half the price of numpy's own."""
-    rows: W = np.sort(np.concatenate(parts))
-    if len(rows) < 2:
-        return rows
-    distinct = np.empty(len(rows), np.bool_)
-    distinct[0] = True
-    np.not_equal(rows[1:], rows[:-1], out=distinct[1:])
-    result: W = rows[distinct]
-    return result
-
-
-def without(rows: W, others: W) -> W:
-    """Return the values that are not in `others`, which ascend."""
-    if len(others) == 0 or len(rows) == 0:
-        return rows
-    places = np.minimum(np.searchsorted(others, rows), len(others) - 1)
-    result: W = rows[others[places] != rows]
-    return result
-
-
-class HashTable:
-    """64-bit key -> int64 value.
-
-    Keys lie in buckets of eight, a cache line, and a full bucket goes on in the next one: nearly every key is found in
-    the first look, which matters where a look costs a dozen numpy calls.
-    """
-
-    def __init__(self, expected: int = 0) -> None:
-        self._clear(expected)
-
-    def _clear(self, expected: int) -> None:
-        buckets = _FEWEST // _BUCKET
-        while buckets * _BUCKET < 2 * expected:
-            buckets *= 2
-        self._keys = np.zeros((buckets, _BUCKET), np.uint64)
-        self._values = np.zeros((buckets, _BUCKET), np.int64)
-        self._filled = np.zeros(buckets, np.intp)
-        self._used = 0
-
-    def __len__(self) -> int:
-        return self._used
-
-    @property
-    def nbytes(self) -> int:
-        return self._keys.nbytes + self._values.nbytes + self._filled.nbytes
-
-    def find(self, keys: Hashes, missing: int = -1) -> Rows:
-        """Return the value of each key; `missing` for unknown keys and for 0."""
-        found = np.full(len(keys), missing, np.int64)
-        if self._used == 0:
-            return found
-        for numbers, buckets, slots in self._places(keys):
-            found[numbers] = self._values[buckets, slots]
-        return found
-
-    def swap(self, keys: Hashes, values: Rows) -> Rows:
-        """Set the values of distinct keys, none of them 0; return the values that they had, -1 where they had none."""
-        before = np.full(len(keys), -1, np.int64)
-        fresh = np.ones(len(keys), np.bool_)
-        if self._used:
-            for numbers, buckets, slots in self._places(keys):
-                before[numbers] = self._values[buckets, slots]
-                self._values[buckets, slots] = values[numbers]
-                fresh[numbers] = False
-        self.add(keys[fresh], values[fresh])
-        return before
-
-    def add(self, keys: Hashes, values: Rows) -> None:
-        """Add keys that are not there, none of them 0; where one is after all, its first value stays."""
-        if 2 * (self._used + len(keys)) > self._keys.size:
-            old_keys, old_values = self.items()
-            self._clear(2 * (self._used + len(keys)))
-            self._insert(old_keys, old_values)
-        self._insert(keys, values)
-
-    def items(self) -> tuple[Hashes, Rows]:
-        """Return all keys and their values."""
-        used = self._keys != 0
-        return self._keys[used], self._values[used]
-
-    def _places(self, keys: Hashes) -> Iterator[tuple[Rows, Rows, Rows]]:
-        """Yield (number, bucket, slot) of keys that are there."""
-        last = np.uint64(len(self._keys) - 1)
-        numbers = np.flatnonzero(keys)
-        wanted = keys[numbers]
-        buckets = (wanted & last).view(np.int64)
-        while len(numbers):
-            equal = self._keys.take(buckets, axis=0) == wanted[:, np.newaxis]
-            # half the price of argmax along the buckets
-            places = np.flatnonzero(equal)
-            hits, slots = places // _BUCKET, places % _BUCKET
-            again = np.flatnonzero(hits[1:] == hits[:-1]) + 1
-            if len(again):
-                hits, slots = np.delete(hits, again), np.delete(slots, again)
-            yield numbers[hits], buckets[hits], slots
-            on = self._filled[buckets] == _BUCKET
-            on[hits] = False
-            numbers, wanted, buckets = numbers[on], wanted[on], (buckets[on] + 1) & int(last)
-
-    def _insert(self, keys: Hashes, values: Rows) -> None:
-        last = len(self._keys) - 1
-        buckets = (keys & np.uint64(last)).view(np.int64)
-        self._used += len(keys)
-        while len(keys):
-            slots = self._filled[buckets]
-            full = slots == _BUCKET
-            if full.any():
-                buckets = np.where(full, (buckets + 1) & last, buckets)
-                continue
-            # of several keys that want the same slot one gets it, the others find it taken
-            self._keys[buckets, slots] = keys
-            mine = self._keys[buckets, slots] == keys
-            self._values[buckets[mine], slots[mine]] = values[mine]
-            self._filled[buckets[mine]] = slots[mine] + 1
-            on = ~mine
-            keys, values, buckets = keys[on], values[on], buckets[on]
 
 
 class MultiTable:

@@ -34,6 +34,7 @@ class Kind(StrEnum):
     LOGS = "logs"
     JOBS = "jobs"
     JOB_DEPENDENCIES = "job_dependencies"
+    FAILURE_CLUSTERS = "failure_clusters"
     ALERTS = "alerts"
 
 
@@ -273,6 +274,42 @@ and `is_deleted` in it says that the row was merged into another one, or that it
 nanoseconds since 1970, `duration` and `queue_latency` nanoseconds. Null is what the telemetry does not say.
 """
 
+CAUSE: Final = pa.struct(
+    [
+        required("key", pa.string()),
+        required("value", pa.string()),
+        required("share_in_failures", pa.float64()),
+        pa.field("share_in_successes", pa.float64()),
+    ]
+)
+"""What failures have in common: an attribute of theirs, and how many of the failures and of the successes have it.
+
+`share_in_successes` is null where no success is known to compare with.
+"""
+
+FAILURE_CLUSTERS: Final = pa.schema(
+    [
+        required("timestamp", pa.uint64()),
+        required("cluster_id", pa.string()),
+        required("state", pa.string()),
+        required("rule", pa.string()),
+        required("opened_at", pa.uint64()),
+        required("last_seen_at", pa.uint64()),
+        required("failures", pa.uint64()),
+        required("job_classes", list_of(pa.string())),
+        required("queues", list_of(pa.string())),
+        required("error_type", pa.string()),
+        required("error_category", pa.string()),
+        required("error_fingerprint", pa.string()),
+        required("causes", list_of(CAUSE)),
+        required("sample_messages", list_of(pa.string())),
+        required("sample_trace_ids", list_of(pa.string())),
+    ]
+)
+"""One row is a change in the life of a cluster of failures; the last row of a `cluster_id` says how it is now.
+
+Times are those of the jobs. `error_*` are the commonest error's, empty where nobody names errors.
+"""
 
 JOB_DEPENDENCIES: Final = pa.schema(
     [
@@ -346,6 +383,7 @@ SHAPES: Final[Mapping[Kind, Shape]] = MappingProxyType(
         Kind.LOGS: Shape(LOGS, "log_records", MappingProxyType(_SHARED), Signal.LOGS),
         Kind.JOBS: Shape(JOBS, "jobs", MappingProxyType({"resource": RESOURCE})),
         Kind.JOB_DEPENDENCIES: Shape(JOB_DEPENDENCIES, "job_dependencies"),
+        Kind.FAILURE_CLUSTERS: Shape(FAILURE_CLUSTERS, "failure_clusters"),
         Kind.ALERTS: Shape(ALERTS, "alerts"),
     }
 )

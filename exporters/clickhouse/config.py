@@ -107,6 +107,8 @@ class ClickHouseConfig(ExporterConfig):
 
     job_dependencies_table_name: str = Field("job_dependencies", min_length=1)
 
+    failure_clusters_table_name: str = Field("failure_clusters", min_length=1)
+
     alerts_table_name: str = Field("job_alerts", min_length=1)
 
     metrics_tables: MetricsTables = MetricsTables()
@@ -163,6 +165,7 @@ class ClickHouseConfig(ExporterConfig):
             **metrics,
             "jobs": self.jobs_table_name,
             "job_dependencies": self.job_dependencies_table_name,
+            "failure_clusters": self.failure_clusters_table_name,
             "alerts": self.alerts_table_name,
         }
 

@@ -55,8 +55,8 @@ class Schema:
             )
 
     def describe(self, name: str) -> str:
-        """Return the statement whose answer is a line a column: name, type, kind of default, ..."""
-        return f"DESCRIBE TABLE {self.qualified(name)} FORMAT TabSeparatedRaw"
+        """Return the statement whose answer is a line a column: name, type (of several lines, escaped), default, ..."""
+        return f"DESCRIBE TABLE {self.qualified(name)} FORMAT TabSeparated"
 
     def engine_of(self, name: str) -> str:
         """Return the statement whose answer is the engine with its settings."""

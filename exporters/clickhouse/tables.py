@@ -12,7 +12,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from exporters.clickhouse import alerts, job_dependencies, jobs, logs, metrics, spans
+from exporters.clickhouse import alerts, failure_clusters, job_dependencies, jobs, logs, metrics, spans
 from pipeline import SHAPES, Batch, Kind, Receipt
 from pipeline.kinds import MetricType
 
@@ -126,6 +126,14 @@ JOB_DEPENDENCIES: Final = Table(
     aggregating=True,
 )
 
+FAILURE_CLUSTERS: Final = Table(
+    "failure_clusters",
+    Kind.FAILURE_CLUSTERS,
+    (Template("failure_clusters.sql", ttl_column="toDateTime(Timestamp)"),),
+    failure_clusters.columns,
+    time_column="Timestamp",
+)
+
 ALERTS: Final = Table(
     "alerts",
     Kind.ALERTS,
@@ -134,7 +142,7 @@ ALERTS: Final = Table(
     time_column="Timestamp",
 )
 
-TABLES: Final = (TRACES, LOGS, *METRICS.values(), JOBS, JOB_DEPENDENCIES, ALERTS)
+TABLES: Final = (TRACES, LOGS, *METRICS.values(), JOBS, JOB_DEPENDENCIES, FAILURE_CLUSTERS, ALERTS)
 
 _WHOLE: Final = {table.kind: table for table in TABLES if table.kind is not Kind.METRICS}
 

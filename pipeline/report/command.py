@@ -1,7 +1,7 @@
 """Print a ready analysis of the jobs that ClickHouse has.
 
-Most reports are one statement of `sql/` over the table `jobs` or its view `job_events`; `docs/report.md` describes
-them all.
+Most reports are one statement of `sql/` over the table `jobs`, its view `job_events`, or a table of findings such as
+`job_alerts`; `docs/report.md` describes them all.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pipeline.report import workflow_command
 from pipeline.report.durations import duration, written
 
 HOUR: Final = 3600
+DAY: Final = 24 * HOUR
 ALWAYS: Final = 0
 
 UNKNOWN_TABLES: Final = frozenset({60, 81})
@@ -33,10 +34,28 @@ class Report:
     about: str
     since_seconds: int
     nothing: str
+    table: str = "jobs"
+    """What it reads unless told."""
+    missing: str = "no jobs yet. Is processor `jobs` in the pipeline, before exporter `clickhouse`?"
+    """What to say where there is no such table."""
 
 
 REPORTS: Final[Mapping[str, Report]] = MappingProxyType(
     {
+        "alerts": Report(
+            "what people were told, and what of it still fires",
+            DAY,
+            "no alerts",
+            table="job_alerts",
+            missing="no alerts yet. Is exporter `clickhouse` in the pipeline, behind what raises them?",
+        ),
+        "clusters": Report(
+            "clusters of failures, and what they have in common",
+            DAY,
+            "no clusters of failures",
+            table="failure_clusters",
+            missing="no clusters yet. Is processor `failure_cluster` in the pipeline, before exporter `clickhouse`?",
+        ),
         "errors": Report("what fails: one row per error fingerprint", HOUR, "no failures"),
         "job": Report("the life of one job across its attempts", ALWAYS, "no job with this id"),
         "jobs": Report("executions, failures and latencies per job class", HOUR, "no executions"),
@@ -67,7 +86,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             command.add_argument(
                 "--after", type=duration, default=15 * 60, metavar="TIME", help="how long it is due (default 15m)"
             )
-        since = "everything" if report.since_seconds == ALWAYS else "1h"
+        since = "everything" if report.since_seconds == ALWAYS else written(report.since_seconds)
         command.add_argument(
             "--since",
             type=duration,
@@ -75,7 +94,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
             metavar="TIME",
             help=f"how far to look back, like 90s, 15m, 1h, 7d; 0: everything (default {since})",
         )
-        command.add_argument("--table", default="jobs", metavar="NAME", help="the table of jobs (default jobs)")
+        command.add_argument(
+            "--table", default=report.table, metavar="NAME", help=f"the table to read (default {report.table})"
+        )
         if name == "workflow":
             command.add_argument(
                 "trace", metavar="TRACE_ID", type=workflow_command.trace_id, help="a trace of one of its jobs"
@@ -138,6 +159,6 @@ def _explain(refused: query.Refused, *, args: argparse.Namespace) -> str:
     wanted = _parameters(args)["events" if args.report == "job" else "table"]
     where = f"{args.url}, database {args.database}," if args.database else args.url
     return (
-        f"{where} has no table {wanted}: no jobs yet. Is processor `jobs` in the pipeline, before exporter "
-        "`clickhouse`? Where the table has another name or database, use --table or --database"
+        f"{where} has no table {wanted}: {REPORTS[args.report].missing} "
+        "Where the table has another name or database, use --table or --database"
     )

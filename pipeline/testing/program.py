@@ -64,6 +64,11 @@ class Program:
             f"extensions.embedded_clickhouse.endpoint=127.0.0.1:{ports.clickhouse}",
             f"extensions.health_check.endpoint=127.0.0.1:{ports.health}",
             f"service.telemetry.metrics.address=127.0.0.1:{ports.metrics}",
+            *(
+                [f"extensions.file_storage.directory={data}-state"]
+                if "file_storage" in Path(config).read_text()
+                else []
+            ),
             *sets,
         ]
         self.process = subprocess.Popen(

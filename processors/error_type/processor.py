@@ -11,6 +11,7 @@ from prometheus_client import Counter
 
 from pipeline import Batch, Host, Kind, Processor
 from pipeline.arrays import first_sight
+from pipeline.columns import Group, with_attributes
 from processors.error_type import tag
 from processors.error_type.cache import BoundedCache
 from processors.error_type.categories import Categories, UserRule, finding
@@ -18,7 +19,6 @@ from processors.error_type.config import ErrorTypeConfig
 from processors.error_type.frames import Ownership
 from processors.error_type.jobs import JobErrors, job_errors, with_verdicts
 from processors.error_type.spans import Failures, failures
-from processors.error_type.tag import Group, with_attributes
 from processors.error_type.verdict import Error, Judge, Limits, Verdict
 
 METRICS: Final = {

@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.hash_table import HashTable, Rows
 from pipeline.hashing import Hashes
-from pipeline.index import HashTable, Rows
 from processors.job_dependencies.facts import ROOT
 
 UNKNOWN: Final = 0

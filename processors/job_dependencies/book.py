@@ -7,8 +7,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.hash_table import HashTable, Rows, union
 from pipeline.hashing import Hashes
-from pipeline.index import HashTable, MultiTable, Rows, union
+from pipeline.index import MultiTable
 from processors.job_dependencies.evidence import Evidence
 from processors.job_dependencies.facts import JOB, NONE, ROW, TOLD, Records, blank, with_room
 

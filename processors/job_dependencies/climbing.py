@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.hash_table import Rows
 from pipeline.hashing import Hashes
-from pipeline.index import Rows
 from processors.job_dependencies.ancestry import UNKNOWN, Ancestry
 from processors.job_dependencies.book import Book
 from processors.job_dependencies.facts import NONE, ROOT

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.hash_table import HashTable, Rows
 from pipeline.hashing import Hashes, combined
-from pipeline.index import HashTable, Rows
 from processors.job_dependencies.ancestry import Ancestry
 from processors.job_dependencies.book import Book
 from processors.job_dependencies.climbing import callers

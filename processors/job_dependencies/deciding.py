@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.hash_table import Rows
 from pipeline.hashing import Hashes, combined
-from pipeline.index import Rows
 from processors.job_dependencies.ancestry import Ancestry, name_and_service
 from processors.job_dependencies.book import Book
 from processors.job_dependencies.climbing import callers

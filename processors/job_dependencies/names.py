@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.arrays import Column
+from pipeline.hash_table import HashTable
 from pipeline.hashing import Hashes, mixed
-from pipeline.index import HashTable
 from processors.job_dependencies.facts import NodeKind, Records
 
 Codes = npt.NDArray[np.int32]

@@ -11,8 +11,8 @@ import numpy as np
 from pipeline import Batch, ComponentId, Host, Kind, Processor, Receipt
 from pipeline.alerts import Alert, alert_batch
 from pipeline.durable import Durable
+from pipeline.hash_table import union
 from pipeline.hashing import Hashes
-from pipeline.index import union
 from processors.job_dependencies.ancestry import Ancestry
 from processors.job_dependencies.book import Book
 from processors.job_dependencies.config import JobDependenciesConfig

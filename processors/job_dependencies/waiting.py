@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.hash_table import union
 from pipeline.hashing import Hashes
-from pipeline.index import union
 from processors.job_dependencies.facts import CLIENT, Records
 
 Times = npt.NDArray[np.float64]

@@ -14,8 +14,8 @@ import numpy as np
 
 from pipeline.alerts import Alert, AlertState, Severity
 from pipeline.digraph import shortest_path
+from pipeline.hash_table import Rows
 from pipeline.hashing import hex_of
-from pipeline.index import Rows
 from processors.job_dependencies.book import Book
 from processors.job_dependencies.counting import Counted
 from processors.job_dependencies.facts import NodeKind

@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.hashing import Hashes, mixed
-from pipeline.index import Rows
+from pipeline.hash_table import Rows
+from pipeline.hashing import Hashes, combined, mixed
 from processors.jobs.facts import NO_ROW, ErrorSource, FactArray, LinkStyle, Outcome, Role
 from processors.jobs.merging import latest_before
 from processors.jobs.ordering import Order, inferred_attempts, matches, of_whole_job, order_of
@@ -167,7 +167,8 @@ def _helped(
     if lost.any():
         asking = np.concatenate([helper[lost], np.flatnonzero(execution & (facts["provider_key"] != 0))])
         gives = execution[asking]
-        found = latest_before(facts["provider_key"][asking], facts["start"][asking], gives, facts["span"][asking])
+        attempts = combined(state["key"][asking], facts["provider_key"][asking])
+        found = latest_before(attempts, facts["start"][asking], gives, facts["span"][asking])
         found = found[: np.count_nonzero(lost)]
         target[lost] = np.where(found >= 0, rows[asking[found]], NO_ROW)
     known = target >= 0

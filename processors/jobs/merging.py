@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.hash_table import Rows, union
 from pipeline.hashing import Hashes
-from pipeline.index import Rows, union
 from processors.jobs.facts import NO_ROW, FactArray, Role
 from processors.jobs.traits import Traits
 

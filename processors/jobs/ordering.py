@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.hash_table import Rows, union
 from pipeline.hashing import mixed
-from pipeline.index import Rows, union
 from processors.jobs.facts import NO_ROW, FactArray
 from processors.jobs.window import Window
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline import Batch, ComponentId, Host, Kind, Processor, Receipt
 from pipeline.durable import Durable
-from pipeline.index import Rows
+from pipeline.hash_table import Rows
 from processors.jobs.config import JobsConfig
 from processors.jobs.conventions import in_force
 from processors.jobs.derive import Derived, derive, digests

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from pipeline import Batch, Kind, Receipt
 from pipeline.arrays import Column, nest, offsets_of
 from pipeline.batch import one_array
+from pipeline.hash_table import Rows
 from pipeline.hashing import hex_of
-from pipeline.index import Rows
 from pipeline.kinds import JOBS, RESOURCE, list_of, required
 from processors.jobs.derive import ENQUEUE_SPAN, Derived
 from processors.jobs.facts import ErrorSource, LinkStyle, Outcome, Role

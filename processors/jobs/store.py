@@ -13,8 +13,8 @@ from pipeline import Batch
 from pipeline.arrays import Column, unnest
 from pipeline.batch import one_array
 from pipeline.columns import any_value_text, attributes
+from pipeline.hash_table import Rows, union
 from pipeline.hashing import Hashes, combined, mixed, text_hashes
-from pipeline.index import Rows, union
 from pipeline.kinds import RESOURCE
 from processors.jobs.facts import TEXTS
 

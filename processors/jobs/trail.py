@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.index import Rows
+from pipeline.hash_table import Rows
 from processors.jobs.facts import NO_ROW, Outcome, Role
 from processors.jobs.window import Window
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pipeline.testing.program import JOBSIGHT, Ports, Program, eventually, jobsight, query
+from pipeline.testing.program import Ports, Program, eventually, jobsight
 from tests.e2e.clients import Worker, post_json
+from tests.e2e.stores import StoreAlone
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -169,7 +169,7 @@ def test_clickhouse_away_at_start(data: Path, running: list[Program]) -> None:
         "exporters.clickhouse.username=writer",
         "exporters.clickhouse.password=secret",
         "exporters.clickhouse.retry_on_failure={initial_interval: 300ms, max_interval: 500ms}",
-        "service.extensions=[health_check]",
+        "service.extensions=[health_check, file_storage]",
     ]
     program = Program(data, ports, sets=sets).started()
     running.append(program)
@@ -194,7 +194,7 @@ def test_a_full_queue_asks_callers_to_try_again(data: Path, running: list[Progra
         f"exporters.clickhouse.endpoint=http://127.0.0.1:{ports.clickhouse}",
         "exporters.clickhouse.sending_queue={queue_size: 1, num_consumers: 1}",
         "processors.batch.timeout=0s",
-        "service.extensions=[health_check]",
+        "service.extensions=[health_check, file_storage]",
         "service.shutdown_timeout=2s",
     ]
     program = Program(data, ports, sets=sets).started()
@@ -217,32 +217,6 @@ def test_a_full_queue_asks_callers_to_try_again(data: Path, running: list[Progra
     assert any("accepted rows were not delivered in time" in line for line in program.errors)
 
 
-class StoreAlone:
-    """`jobsight store` by itself, as a ClickHouse server elsewhere."""
-
-    def __init__(self, data: Path, port: int, username: str, password: str) -> None:
-        self._process = subprocess.Popen(
-            [
-                *JOBSIGHT,
-                "store",
-                "--path",
-                str(data),
-                "--endpoint",
-                f"127.0.0.1:{port}",
-                "--user",
-                username,
-                "--password-env",
-                "STORE_PASSWORD",
-            ],
-            env={**os.environ, "STORE_PASSWORD": password},
-        )
-        eventually(lambda: query(port, "SELECT 1") == "1\n", what="the store")
-
-    def stop(self) -> None:
-        self._process.terminate()
-        assert self._process.wait(20) == 0
-
-
 def test_commands_without_a_collector(tmp_path: Path) -> None:
     """Scenario: the commands a newcomer tries. Guarantees: exit codes 0, 1, 2 and words that help."""
     bad = tmp_path / "bad.yaml"
@@ -257,3 +231,48 @@ def test_commands_without_a_collector(tmp_path: Path) -> None:
     lonely = jobsight("query", "SELECT 1", "--url", "http://127.0.0.1:1")
     assert lonely.returncode == 1
     assert "127.0.0.1:1" in lonely.stderr
+
+
+def execution(number: int, *, failed: bool) -> dict[str, object]:
+    """Return the span of an attempt at one Celery task."""
+    values = {
+        "celery.action": "run",
+        "celery.task_name": "shop.charge",
+        "celery.state": "FAILURE" if failed else "SUCCESS",
+        "messaging.message.id": "job-1",
+    }
+    return {
+        "traceId": f"{number:032x}",
+        "spanId": f"{number:016x}",
+        "name": "run/shop.charge",
+        "kind": 5,
+        "startTimeUnixNano": f"{1795300000 + 60 * number}000000000",
+        "endTimeUnixNano": f"{1795300001 + 60 * number}000000000",
+        "attributes": [{"key": key, "value": {"stringValue": value}} for key, value in values.items()],
+    }
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_jobs_are_remembered_over_a_restart(data: Path, running: list[Program], end: signal.Signals) -> None:
+    """Scenario: an attempt fails, the collector stops or is killed, and after the restart the job runs again.
+
+    Guarantees: the row from before the restart turns from failed into retried.
+    """
+    sets = ["extensions.file_storage.save_interval=100ms"]
+    program = Program(data, Ports(), sets=sets).started()
+    running.append(program)
+    outcomes = "SELECT Outcome FROM jobs FINAL ORDER BY Timestamp"
+    eventually(lambda: program.metric("jobsight_state_bytes") > 0, what="saved state")
+    empty = program.metric("jobsight_state_bytes")
+    assert post_json(program.ports, [execution(1, failed=True)]) == 200
+    eventually(lambda: program.query(outcomes) == "failed\n", what="the row of the first attempt")
+    eventually(lambda: program.metric("jobsight_state_bytes") > empty, what="saved state with the job in it")
+    program.send(end)
+    program.exit_code()
+
+    again = Program(data, Ports(), sets=sets).started()
+    running.append(again)
+    assert post_json(again.ports, [execution(2, failed=False)]) == 200
+
+    eventually(lambda: again.query(outcomes) == "retried\nsucceeded\n", what="the change of the first row")
+    assert again.stop() == 0

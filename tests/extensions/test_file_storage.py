@@ -43,6 +43,7 @@ async def test_gives_back_what_was_saved_last(tmp_path: Path, fsync: bool) -> No
         assert await after.load("processor_jobs_a/b") == b"other"
     files = sorted(path.name for path in (tmp_path / "state").iterdir())
     assert files == ["lock", "processor_jobs_", "processor_jobs_a~002Fb"]
+    assert {path.stat().st_mode & 0o077 for path in (tmp_path / "state").iterdir()} == {0}
 
 
 async def test_one_collector_a_directory(tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def test_connection_params_win_over_the_url() -> None:
         ({"table_engine": {"name": "MergeTree(); DROP TABLE x"}}, "must be an engine of the MergeTree family"),
         ({"traces_table_name": ""}, "at least 1 character"),
         ({"jobs_table_name": ""}, "at least 1 character"),
+        ({"failure_clusters_table_name": ""}, "at least 1 character"),
         ({"alerts_table_name": ""}, "at least 1 character"),
         ({"metrics_tables": {"gauge": {"name": ""}}}, "at least 1 character"),
         ({"databse": "x"}, "Extra inputs"),
@@ -142,6 +143,7 @@ def test_table_names() -> None:
         jobs_table_name="j",
         job_dependencies_table_name="d",
         alerts_table_name="a",
+        failure_clusters_table_name="f",
     ).table_names()
 
     assert defaults == {
@@ -154,6 +156,7 @@ def test_table_names() -> None:
         "summary": "otel_metrics_summary",
         "jobs": "jobs",
         "job_dependencies": "job_dependencies",
+        "failure_clusters": "failure_clusters",
         "alerts": "job_alerts",
     }
     assert changed == {**defaults, "sum": "sums"}
@@ -167,6 +170,7 @@ def test_table_names() -> None:
         "summary": "m_summary",
         "jobs": "j",
         "job_dependencies": "d",
+        "failure_clusters": "f",
         "alerts": "a",
     }
 

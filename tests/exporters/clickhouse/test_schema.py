@@ -359,7 +359,7 @@ def test_clusters_and_engines() -> None:
     tables = [text for text in statements if text.startswith("CREATE TABLE")]
     engines = Counter(text.partition("ENGINE = ")[2].partition("\n")[0] for text in tables)
     assert engines == {
-        "ReplicatedMergeTree('/tables/{shard}/{table}', '{replica}')": 9,
+        "ReplicatedMergeTree('/tables/{shard}/{table}', '{replica}')": 10,
         "ReplicatedReplacingMergeTree('/tables/{shard}/{table}', '{replica}', Version, IsDeleted)": 1,
         "ReplicatedAggregatingMergeTree('/tables/{shard}/{table}', '{replica}')": 1,
     }

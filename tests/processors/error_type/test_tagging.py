@@ -13,6 +13,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyVa
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from pipeline import Batch, ComponentId, Receipt, concat
+from pipeline.columns import with_attributes
 from pipeline.kinds import Signal
 from pipeline.otlp import decode, encode
 from processors.error_type import ErrorType
@@ -20,7 +21,7 @@ from processors.error_type.cache import BoundedCache
 from processors.error_type.categories import Categories
 from processors.error_type.config import ErrorTypeConfig
 from processors.error_type.frames import Ownership
-from processors.error_type.tag import KEYS, with_attributes
+from processors.error_type.tag import KEYS
 from processors.error_type.verdict import Judge, Limits
 from tests.processors.error_type import traces, twin
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.hashing import hex_of, span_hashes, text_hashes, words_of, words_of_hex
-from pipeline.index import HashTable, Lineage, MultiTable, union, without
+from pipeline.hash_table import HashTable, union, without
+from pipeline.hashing import hex_of, span_hashes, text_hashes, words_of
+from pipeline.index import Lineage, MultiTable
 from processors.jobs.parsing import capped, durations_ns, integers, retry_errors, status_errors, times_ns
 
 TEXTS = st.lists(st.none() | st.text(max_size=20) | st.text("ab", min_size=250, max_size=300), max_size=20)
@@ -225,24 +226,3 @@ def test_retry_reasons(reason: str, type_: str | None, text: str) -> None:
 def test_texts_are_capped_with_a_mark() -> None:
     """Scenario: a text over the limit, cut inside a character. Guarantees: whole characters, and how much is gone."""
     assert capped(pa.array(["short", "aéé" * 2, None]), 5).to_pylist() == ["short", "aéé… [5 bytes cut]", None]
-
-
-@given(st.lists(st.binary(min_size=8, max_size=8), max_size=20), st.integers(0, 5), st.lists(st.text(max_size=17)))
-def test_words_of_hex_undo_hex(ids: list[bytes], skipped: int, odd: list[str]) -> None:
-    """Scenario: ids as hex digits, sliced; then among texts that are none, and null.
-
-    Guarantees: the words of the ids; 0 for what has another length or other characters.
-    """
-    texts = pa.array([one.hex() for one in ids], pa.string())
-    words = words_of(pa.array(ids, pa.binary()), 8)
-
-    assert words_of_hex(texts.slice(skipped), 8).tolist() == words[skipped:].tolist()
-    mixed = [
-        part
-        for pair in zip([*odd, None, "g" * 16, "A" * 16], ["ff" * 8] * (len(odd) + 3), strict=True)
-        for part in pair
-    ]
-    found = words_of_hex(pa.array(mixed, pa.string()), 8)[:, 0].tolist()
-    for text, number in zip(mixed, found, strict=True):
-        digits = text is not None and len(text) == 16 and all(letter in "0123456789abcdefABCDEF" for letter in text)
-        assert number == (int(text, 16) if digits and text else 0)
