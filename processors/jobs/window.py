@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from pipeline.hash_table import HashTable, Rows, union, without
 from pipeline.hashing import Hashes
+from pipeline.index import Lineage, MultiTable
 from processors.jobs.facts import NO_ROW, STATE, Evidence, FactArray, Role, blank
-from processors.jobs.index import Lineage, MultiTable
 from processors.jobs.merging import nest, pair
 from processors.jobs.store import Resources, TextStore
 from processors.jobs.traits import Traits

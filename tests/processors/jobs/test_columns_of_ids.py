@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.hash_table import HashTable, union, without
 from pipeline.hashing import hex_of, name_hashes, span_hashes, text_hashes, words_of
-from processors.jobs.index import Lineage, MultiTable
+from pipeline.index import Lineage, MultiTable
 from processors.jobs.parsing import capped, durations_ns, integers, retry_errors, status_errors, times_ns
 
 TEXTS = st.lists(st.none() | st.text(max_size=20) | st.text("ab", min_size=250, max_size=300), max_size=20)
