@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 CONFIG ?= configs/default.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint fmt types bench lock clean
+.PHONY: help setup run demo test test-kafka lint fmt types bench lock clean
 
 help:  ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready  ## make .venv with jobsight in it
 
@@ -27,6 +27,10 @@ demo: setup  ## a shop's job workers, sent to the collector that `make run` star
 
 test: setup lint  ## everything: lint, types, import contracts, all tests
 	$(BIN)/python -m pytest
+
+test-kafka: setup  ## the tests of Kafka against the broker that JOBSIGHT_TEST_KAFKA names (host:port)
+	@test -n "$(JOBSIGHT_TEST_KAFKA)" || { echo "say make test-kafka JOBSIGHT_TEST_KAFKA=host:9092"; exit 2; }
+	JOBSIGHT_TEST_KAFKA=$(JOBSIGHT_TEST_KAFKA) $(BIN)/python -m pytest tests/exporters/kafka tests/receivers/kafka tests/e2e/test_kafka.py
 
 lint: setup  ## ruff, mypy --strict, import contracts, dependencies
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks import stages
+from benchmarks import processors, stages, tail_sampling
 from benchmarks.end_to_end import Result, Run, measure
 
 RUNS = (
@@ -56,6 +56,11 @@ def stage_table() -> str:
     return table(head, rows)
 
 
+def processor_table() -> str:
+    head = ["processors, us of processor time a span", *(f"{size:,} spans a batch" for size in processors.SIZES)]
+    return table(head, [[name, *(f"{us:.2f}" for us in costs)] for name, costs in processors.rows()])
+
+
 def result_row(result: Result, number: int) -> list[str]:
     run = result.run
     way = "gRPC" if run.protocol == "grpc" else "HTTP"
@@ -80,12 +85,16 @@ def end_to_end() -> Iterator[Result]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", choices=["stages", "end-to-end"])
+    parser.add_argument("--only", choices=["stages", "processors", "tail-sampling", "end-to-end"])
     args = parser.parse_args()
     print(f"Machine: {machine()}\n", flush=True)
-    if args.only != "end-to-end":
+    if args.only in (None, "stages"):
         print(stage_table(), flush=True)
-    if args.only == "stages":
+    if args.only in (None, "processors"):
+        print(processor_table(), flush=True)
+    if args.only in (None, "tail-sampling"):
+        print(table(tail_sampling.HEAD, [*tail_sampling.waits(), *tail_sampling.each_policy()]), flush=True)
+    if args.only not in (None, "end-to-end"):
         return
     head = ["end to end, everything on this machine", "rows/s", "collector us/row", "store us/row", "load us/row",
             "requests a decode", "MiB collector / store", "event loop on time", "rows lost"]  # fmt: skip

@@ -10,12 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Final
 
 import pyarrow as pa
 
 from pipeline.batch import Batch
 from pipeline.kinds import SHAPES, Kind
 from pipeline.receipt import Receipt
+
+SUPPRESSED: Final = "suppressed"
+"""Label that processor `alerts` adds: how often the alert was raised, unheard, since it was told last."""
+
+GROUPED: Final = "alerts"
+"""Label that processor `alerts` adds to a message for a whole group: how many alerts it stands for."""
 
 
 class Severity(StrEnum):
@@ -24,6 +31,14 @@ class Severity(StrEnum):
     CRITICAL = "critical"
     WARNING = "warning"
     INFO = "info"
+
+    @property
+    def rank(self) -> int:
+        """0 for the most urgent."""
+        return _RANKS[self]
+
+
+_RANKS: Final = {severity: rank for rank, severity in enumerate(Severity)}
 
 
 class AlertState(StrEnum):

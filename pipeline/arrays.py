@@ -67,9 +67,29 @@ def offsets_of(lengths: npt.NDArray[np.integer[Any] | np.bool_]) -> npt.NDArray[
     return offsets
 
 
+def lengths_of(values: Column) -> npt.NDArray[np.int64]:
+    """Return how many bytes each text or binary value has; 0 for null."""
+    if len(values) == 0:
+        return np.zeros(0, np.int64)
+    bounds = np.frombuffer(values.buffers()[1], np.int32)[values.offset : values.offset + len(values) + 1]
+    lengths = np.diff(bounds).astype(np.int64)
+    if values.null_count:
+        lengths[~values.is_valid().to_numpy(zero_copy_only=False)] = 0
+    return lengths
+
+
 def parents_of(offsets: Ints) -> npt.NDArray[np.int64]:
     """Return the row number of each value."""
     return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+
+
+def ranges(offsets: Ints, rows: Ints) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the places of all values in the lists of `rows`, and for each the number of its row in `rows`."""
+    starts = offsets[rows]
+    counts = offsets[rows + 1] - starts
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.repeat(starts - ends + counts, counts) + np.arange(total), np.repeat(np.arange(len(rows)), counts)
 
 
 def first_sight(columns: Sequence[Column]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

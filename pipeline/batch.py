@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -50,6 +51,12 @@ class Batch:
         """Return a column of a side table, one value a row of this batch."""
         return one_array(self.sides[name].column(column)).take(self.column(name))
 
+    def owing(self, receipt: Receipt) -> Batch:
+        """Return the same rows under another receipt; unlike a new batch they are not measured again."""
+        other = copy(self)
+        object.__setattr__(other, "receipt", receipt)
+        return other
+
     def keep(self, mask: pa.BooleanArray | pa.ChunkedArray[Any], reason: str) -> Batch:
         """Return the rows where `mask` is true; the others are dropped on purpose, counted under `reason`."""
         kept = self.table.filter(mask)
@@ -77,7 +84,7 @@ class Batch:
 
     def copies(self, number: int) -> list[Batch]:
         """Return the same rows `number` times, each copy owing its own share; all keep the token."""
-        return [Batch(self.kind, self.table, receipt, self.sides) for receipt in self.receipt.copies(number)]
+        return [self.owing(receipt) for receipt in self.receipt.copies(number)]
 
     def branches(self, number: int) -> list[Batch]:
         """Return the same rows for `number` flows that may change them: each has a token of its own."""

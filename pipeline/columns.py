@@ -2,16 +2,18 @@
 
 from pipeline.arrays import hex_text, nest, offsets_of, parents_of, unnest
 from pipeline.otlp.adding import Group, with_attributes
-from pipeline.otlp.values import any_value_text, attributes
+from pipeline.otlp.values import any_value_text, attribute_texts, attributes, texts_at
 
 __all__ = [
     "Group",
     "any_value_text",
+    "attribute_texts",
     "attributes",
     "hex_text",
     "nest",
     "offsets_of",
     "parents_of",
+    "texts_at",
     "unnest",
     "with_attributes",
 ]

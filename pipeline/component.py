@@ -134,6 +134,13 @@ class Processor(Component[C]):
     The first of these pipelines, in the order of the config, is its home: there it is woken and drained.
     """
 
+    home_signal: ClassVar[Signal | None] = None
+    """For a shared processor that gives back later what it held: the signal of the pipelines that can be its home.
+
+    Each of those has an instance of its own, so that what comes back goes to the exporters that it came for; pipelines
+    of other signals share the first's. None: one instance for all.
+    """
+
     @abstractmethod
     def process(self, batch: Batch) -> Iterable[Batch]:
         """Take one batch of a handled kind."""
@@ -156,6 +163,12 @@ class Exporter(Component[C]):
 
     handles: ClassVar[frozenset[Kind]] = frozenset(Kind)
     """Batches of other kinds are not offered."""
+
+    times_requests: ClassVar[bool] = False
+    """Whether the exporter sees to `timeout` itself, for each of several requests that one export makes.
+
+    Else it bounds the whole call: one that is cut off in the middle is repeated from its beginning.
+    """
 
     @abstractmethod
     async def export(self, batch: Batch) -> None:

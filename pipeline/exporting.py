@@ -291,7 +291,8 @@ class Sender:
 
     async def _attempt(self, batch: Batch) -> tuple[Batch, Permanent | Transient] | None:
         """Return what is still to be delivered and why, or None when nothing is."""
-        patience = asyncio.timeout(self._config.timeout or None)
+        bounded = self._config.timeout > 0 and not self._exporter.times_requests
+        patience = asyncio.timeout(self._config.timeout if bounded else None)
         try:
             async with patience:
                 await self._exporter.export(batch)

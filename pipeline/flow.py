@@ -40,6 +40,10 @@ class Pipeline:
         self.inbox = BatchQueue(INBOX)
         self.visitors: list[Pipeline] = []
         """Pipelines that use a shared processor of this one; it is drained after they have ended."""
+        self.homes: list[Pipeline] = []
+        """Pipelines whose shared processors this one uses."""
+        self.visited = asyncio.Event()
+        """A visitor called a shared processor, which may want to be woken at another time now."""
         self.ended = asyncio.Event()
         self.drained = False
         """Whether everything that came was handed to the senders, after the end."""
@@ -77,6 +81,9 @@ class Pipeline:
             if batch is not None:
                 await self._deliver(self._through(0, (batch,)))
                 self.inbox.release(batch)
+                for home in self.homes:
+                    home.visited.set()
+            self.visited.clear()
             await self._deliver(self._due())
             await asyncio.sleep(0)  # while there is work and room nothing above waits, and others want the loop too
         for visitor in self.visitors:
@@ -85,19 +92,24 @@ class Pipeline:
             await self._deliver(self._through(position + 1, self._counted(processor, processor.drain())))
 
     async def _next(self) -> tuple[Batch | None, bool]:
-        """Return the next batch, or None when a processor is due, and whether the inbox has ended."""
+        """Return the next batch, or None when a processor is or may be due, and whether the inbox has ended."""
         wakes = [wake for _, processor in self._resident if (wake := processor.wake_at()) is not None]
-        if not wakes:
+        if not wakes and not self.visitors:
             batch = await self.inbox.get()
             return batch, batch is None
         get = asyncio.ensure_future(self.inbox.get())
-        timer = asyncio.ensure_future(self._clock.sleep_until(min(wakes)))
+        others: list[asyncio.Future[Any]] = []
+        if wakes:
+            others.append(asyncio.ensure_future(self._clock.sleep_until(min(wakes))))
+        if self.visitors:
+            others.append(asyncio.ensure_future(self.visited.wait()))
         try:
-            await asyncio.wait({get, timer}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({get, *others}, return_when=asyncio.FIRST_COMPLETED)
             return (get.result(), get.result() is None) if get.done() else (None, False)
         finally:
             get.cancel()
-            timer.cancel()
+            for other in others:
+                other.cancel()
 
     def _due(self) -> Iterator[Batch]:
         for position, processor in self._resident:

@@ -111,11 +111,15 @@ class HashTable:
         buckets = (wanted & last).view(np.int64)
         while len(numbers):
             equal = self._keys.take(buckets, axis=0) == wanted[:, np.newaxis]
-            slots = equal.argmax(axis=1)
-            hit = equal[np.arange(len(slots)), slots]
-            yield numbers[hit], buckets[hit], slots[hit]
+            # half the price of argmax along the buckets
+            places = np.flatnonzero(equal)
+            hits, slots = places // _BUCKET, places % _BUCKET
+            again = np.flatnonzero(hits[1:] == hits[:-1]) + 1
+            if len(again):
+                hits, slots = np.delete(hits, again), np.delete(slots, again)
+            yield numbers[hits], buckets[hits], slots
             on = self._filled[buckets] == _BUCKET
-            on &= ~hit
+            on[hits] = False
             numbers, wanted, buckets = numbers[on], wanted[on], (buckets[on] + 1) & int(last)
 
     def _insert(self, keys: Hashes, values: Rows) -> None:

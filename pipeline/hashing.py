@@ -1,6 +1,6 @@
 """64-bit hashes of ids and texts, for whole columns at once; the same in every process, so that they can be stored.
 
-They stand for ids in the window's indexes. 0 is never the hash of something: it means "none". Two different ids share a
+They stand for ids in indexes. 0 is never the hash of something: it means "none". Two different ids share a
 hash once in 2**64 pairs; who can choose ids could make that happen, and would see two of his own jobs taken for one.
 """
 
@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.arrays import Column
 
@@ -19,10 +20,17 @@ Hashes = npt.NDArray[np.uint64]
 _PREFIX_BYTES: Final = 256
 """Of a text longer than this its beginning, its last eight bytes and its length are hashed: ids are shorter."""
 
+_FEW_ROWS: Final = 64
+"""So few texts are hashed before their distinct ones were found."""
+
 # Multipliers of splitmix64 (Steele, Lea, Flood 2014)
 _M1: Final = np.uint64(0xBF58476D1CE4E5B9)
 _M2: Final = np.uint64(0x94D049BB133111EB)
 _STEP: Final = np.uint64(0x9E3779B97F4A7C15)
+_NIBBLES: Final = np.full(256, 255, np.uint8)
+"""The value of a hex digit, 255 for other characters."""
+_NIBBLES[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
+_NIBBLES[np.frombuffer(b"ABCDEF", np.uint8)] = np.arange(10, 16)
 _30, _27, _31 = np.uint64(30), np.uint64(27), np.uint64(31)
 
 
@@ -61,9 +69,13 @@ def text_hashes(texts: Column) -> Hashes:
     starts = offsets[:-1] - first
     lengths = np.diff(offsets)
     total = mixed(lengths.astype(np.uint64))
-    longest = min(int(lengths.max()), _PREFIX_BYTES)
+    shortest, longest = int(lengths.min()), min(int(lengths.max()), _PREFIX_BYTES)
     for position in range(0, longest, 8):
-        here = np.flatnonzero(lengths > position) if position else np.flatnonzero(lengths)
+        if shortest >= position + 8:
+            # as for the most part of ids, which are of one length
+            total = mixed(total ^ words[starts + position])
+            continue
+        here = np.flatnonzero(lengths > position)
         left = lengths[here] - position
         word = words[starts[here] + position]
         cut = np.maximum(64 - 8 * left, 0).astype(np.uint64)
@@ -75,6 +87,15 @@ def text_hashes(texts: Column) -> Hashes:
     if texts.null_count:
         total[~texts.is_valid().to_numpy(zero_copy_only=False)] = 0
     return total
+
+
+def name_hashes(names: Column) -> Hashes:
+    """Return the hash of each text like `text_hashes`, at less cost where a column has few distinct ones."""
+    if names.null_count == len(names) or len(names) < _FEW_ROWS:
+        return text_hashes(names)
+    encoded = names.dictionary_encode(null_encoding="encode")
+    hashes: Hashes = text_hashes(encoded.dictionary)[encoded.indices.to_numpy()]
+    return hashes
 
 
 def words_of(ids: Column, width: int) -> npt.NDArray[np.uint64]:
@@ -111,9 +132,43 @@ def hex_of(*words: npt.NDArray[np.uint64]) -> pa.StringArray:
     return pa.StringArray.from_buffers(rows, pa.py_buffer(bounds), pa.py_buffer(digits))  # type: ignore[arg-type]  # arrays are buffers, which numpy's types do not say on 3.11
 
 
+def words_of_hex(ids: Column, width: int) -> npt.NDArray[np.uint64]:
+    """Return ids of `width` bytes, given as hex digits, as `words_of` has them; 0 for other text."""
+    rows = len(ids)
+    found = np.zeros((rows, width // 8), np.uint64)
+    sizes: Column = pc.binary_length(ids)
+    lengths = sizes.fill_null(0).to_numpy()
+    whole = np.flatnonzero(lengths == 2 * width)
+    if len(whole) == 0:
+        return found
+    _, offsets_buffer, data_buffer = ids.buffers()
+    starts = np.frombuffer(offsets_buffer, np.int32)[ids.offset : ids.offset + rows][whole]
+    digits = np.frombuffer(data_buffer, np.uint8)
+    first = int(starts[0])
+    if len(whole) == rows and int(starts[-1]) - first == (rows - 1) * 2 * width:
+        nibbles = _NIBBLES[digits[first : first + rows * 2 * width]].reshape(rows, 2 * width)
+    else:
+        nibbles = _NIBBLES[digits[starts[:, np.newaxis] + np.arange(2 * width)]]
+    octets = np.ascontiguousarray((nibbles[:, 0::2] << 4) | nibbles[:, 1::2])
+    words = octets.view(">u8").astype(np.uint64)
+    words[(nibbles > 15).any(axis=1)] = 0
+    found[whole] = words
+    return found
+
+
 def span_hashes(trace: npt.NDArray[np.uint64], span: npt.NDArray[np.uint64]) -> Hashes:
     """Return the hash of (trace id, span id), given as words; 0 where there is no span id."""
-    total = combined(trace[:, 0], trace[:, 1], span)
+    return hashes_in_traces(trace_hashes(trace), span)
+
+
+def trace_hashes(trace: npt.NDArray[np.uint64]) -> Hashes:
+    """Return what `hashes_in_traces` takes of trace ids, given as words."""
+    return mixed(mixed(trace[:, 0]) ^ trace[:, 1])
+
+
+def hashes_in_traces(traces: Hashes, span: npt.NDArray[np.uint64]) -> Hashes:
+    """Return `span_hashes` for several ids of each span, whose trace is hashed once."""
+    total = _not_zero(mixed(traces ^ span))
     total[span == 0] = 0
     return total
 

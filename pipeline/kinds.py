@@ -33,6 +33,8 @@ class Kind(StrEnum):
     METRICS = "metrics"
     LOGS = "logs"
     JOBS = "jobs"
+    JOB_DEPENDENCIES = "job_dependencies"
+    FAILURE_CLUSTERS = "failure_clusters"
     ALERTS = "alerts"
 
 
@@ -272,6 +274,76 @@ and `is_deleted` in it says that the row was merged into another one, or that it
 nanoseconds since 1970, `duration` and `queue_latency` nanoseconds. Null is what the telemetry does not say.
 """
 
+CAUSE: Final = pa.struct(
+    [
+        required("key", pa.string()),
+        required("value", pa.string()),
+        required("share_in_failures", pa.float64()),
+        pa.field("share_in_successes", pa.float64()),
+    ]
+)
+"""What failures have in common: an attribute of theirs, and how many of the failures and of the successes have it.
+
+`share_in_successes` is null where no success is known to compare with.
+"""
+
+FAILURE_CLUSTERS: Final = pa.schema(
+    [
+        required("timestamp", pa.uint64()),
+        required("cluster_id", pa.string()),
+        required("state", pa.string()),
+        required("rule", pa.string()),
+        required("opened_at", pa.uint64()),
+        required("last_seen_at", pa.uint64()),
+        required("failures", pa.uint64()),
+        required("job_classes", list_of(pa.string())),
+        required("queues", list_of(pa.string())),
+        required("error_type", pa.string()),
+        required("error_category", pa.string()),
+        required("error_fingerprint", pa.string()),
+        required("causes", list_of(CAUSE)),
+        required("sample_messages", list_of(pa.string())),
+        required("sample_trace_ids", list_of(pa.string())),
+    ]
+)
+"""One row is a change in the life of a cluster of failures; the last row of a `cluster_id` says how it is now.
+
+Times are those of the jobs. `error_*` are the commonest error's, empty where nobody names errors.
+"""
+
+JOB_DEPENDENCIES: Final = pa.schema(
+    [
+        required("timestamp", pa.uint64()),
+        required("parent_kind", pa.string()),
+        required("parent", pa.string()),
+        required("parent_service", pa.string()),
+        required("child_kind", pa.string()),
+        required("child", pa.string()),
+        required("child_service", pa.string()),
+        required("via", pa.string()),
+        required("calls", pa.int64()),
+        required("failures", pa.int64()),
+        required("executions", pa.int64()),
+        required("parents", pa.int64()),
+        required("fan_out_max", pa.uint64()),
+        required("queue_latencies", list_of(pa.uint64())),
+        required("queue_latency_weights", list_of(pa.uint64())),
+        required("durations", list_of(pa.uint64())),
+        required("duration_weights", list_of(pa.uint64())),
+        required("first_seen", pa.uint64()),
+        required("last_seen", pa.uint64()),
+    ]
+)
+"""One row is what was learnt of one edge in the interval that began at `timestamp`: parent -> child, kinds `job`,
+`request`, `external`, `unknown`; `via` is `parent` or `link`.
+
+Rows add up, over rows of one interval and over intervals: `calls` (jobs enqueued, requests sent), `failures` of the
+child, its `executions`, and `parents`, the executions that called at least once. Each can be negative: a row takes back
+what an earlier one said too much. `fan_out_max` is the most calls that one parent execution made, as far as is known.
+Queue latencies and durations of the child are samples in nanoseconds, each standing for as many as its weight says.
+Times are nanoseconds since 1970; a text that is not known is empty.
+"""
+
 
 ALERTS: Final = pa.schema(
     [
@@ -310,6 +382,8 @@ SHAPES: Final[Mapping[Kind, Shape]] = MappingProxyType(
         Kind.METRICS: Shape(METRICS, "metric_points", MappingProxyType({**_SHARED, "metric": METRIC}), Signal.METRICS),
         Kind.LOGS: Shape(LOGS, "log_records", MappingProxyType(_SHARED), Signal.LOGS),
         Kind.JOBS: Shape(JOBS, "jobs", MappingProxyType({"resource": RESOURCE})),
+        Kind.JOB_DEPENDENCIES: Shape(JOB_DEPENDENCIES, "job_dependencies"),
+        Kind.FAILURE_CLUSTERS: Shape(FAILURE_CLUSTERS, "failure_clusters"),
         Kind.ALERTS: Shape(ALERTS, "alerts"),
     }
 )

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 if TYPE_CHECKING:
@@ -95,29 +95,48 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare what `answer` reads: format, address, credentials, limits."""
     parser.add_argument("--format", choices=("table", *WRITERS, "json"), default="table", help="default: table")
-    parser.add_argument("--url", default=DEFAULT_URL, help=f"ClickHouse's HTTP interface (default {DEFAULT_URL})")
-    parser.add_argument("--database", default="", metavar="NAME", help="the database (default: the URL's, or default)")
-    parser.add_argument("--user", default=os.environ.get("CLICKHOUSE_USER", ""), help="or CLICKHOUSE_USER")
-    parser.add_argument("--password", default=os.environ.get("CLICKHOUSE_PASSWORD", ""), help="or CLICKHOUSE_PASSWORD")
     parser.add_argument(
         "--limit",
         type=_limit,
         metavar="N",
         help="rows to print (default: 1000 in formats for people, else all; 0: all)",
     )
+    add_target(parser)
+
+
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """Declare what `target_of` reads: address, credentials, time-out."""
+    parser.add_argument("--url", default=DEFAULT_URL, help=f"ClickHouse's HTTP interface (default {DEFAULT_URL})")
+    parser.add_argument("--database", default="", metavar="NAME", help="the database (default: the URL's, or default)")
+    parser.add_argument("--user", default=os.environ.get("CLICKHOUSE_USER", ""), help="or CLICKHOUSE_USER")
+    parser.add_argument("--password", default=os.environ.get("CLICKHOUSE_PASSWORD", ""), help="or CLICKHOUSE_PASSWORD")
     parser.add_argument(
         "--timeout", type=_seconds, default=60.0, metavar="SECONDS", help="longest wait for the next part of the answer"
     )
 
 
+def target_of(args: argparse.Namespace) -> Target:
+    """Return what the options of `add_target` say."""
+    return Target(args.url, args.user, args.password, args.timeout, args.database)
+
+
+def rows(target: Target, sql: str, parameters: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return all rows of an answer, as ClickHouse writes them in JSON. Raises Refused and Unanswered."""
+    asked = Answer(target, sql, JSON_FORMAT, parameters)
+    try:
+        return [json.loads(line) for line in asked.lines()]
+    finally:
+        asked.close()
+
+
 def run(args: argparse.Namespace) -> int:
     """Print the result; 0 when the statement succeeded, 1 when it did not, 2 when there is none."""
     if args.sql == "-" and sys.stdin.isatty():
-        _complain('no SQL: write jobsight query "SELECT ..." or pipe it in')
+        complain('no SQL: write jobsight query "SELECT ..." or pipe it in')
         return 2
     sql = sys.stdin.read() if args.sql == "-" else args.sql
     if not sql.strip():
-        _complain("the SQL is empty")
+        complain("the SQL is empty")
         return 2
     return answer(args, sql)
 
@@ -138,14 +157,14 @@ def answer(
 
     out = Console(highlight=False, markup=False)
     limit = args.limit if args.limit is not None else (1000 if args.format in {"table", "vertical", "markdown"} else 0)
-    target = Target(args.url, args.user, args.password, args.timeout, args.database)
+    target = target_of(args)
     wanted = JSON_FORMAT if args.format == "json" else TEXT_FORMAT
     try:
         _print(Answer(target, sql, wanted, parameters or {}), args.format, limit, out, manner or Manner())
         sys.stdout.flush()
     except (Refused, Unanswered) as error:
         sys.stdout.flush()
-        _complain(explain(error) if isinstance(error, Refused) else str(error))
+        complain(explain(error) if isinstance(error, Refused) else str(error))
         return 1
     except BrokenPipeError:
         # The reader (a pager, `head`) has seen enough. Nothing may be flushed at exit into the closed pipe.
@@ -418,7 +437,8 @@ def _note_cut(limit: int) -> None:
     print(f"stopped after {limit:,} rows; there are more, use --limit", file=sys.stderr)  # noqa: T201 - for the user
 
 
-def _complain(text: str) -> None:
+def complain(text: str) -> None:
+    """Tell the user on stderr what is wrong."""
     from rich.console import Console
 
     Console(stderr=True, highlight=False, markup=False).print(text, style="red", soft_wrap=True)

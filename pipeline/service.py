@@ -67,16 +67,27 @@ class Service:
             for ident, exporter in self.exporters.items()
         }
         self._shared: dict[ComponentId, tuple[Processor[Any], Pipeline]] = {}
-        self.pipelines = [self._build_pipeline(definition) for definition in plan.pipelines]
+        built = {
+            definition: self._build_pipeline(definition) for definition in sorted(plan.pipelines, key=self._is_guest)
+        }
+        self.pipelines = [built[definition] for definition in plan.pipelines]
         self._consumers: list[asyncio.Task[None]] = []
         self._runners: list[asyncio.Task[None]] = []
+
+    def _is_guest(self, definition: PipelineDefinition) -> bool:
+        """Tell whether a processor there is at home in pipelines of another signal: those are built first.
+
+        A pipeline visits only what was built before it, so that no two of them wait for each other's end.
+        """
+        homes = (self._plan.processors[ident].component.home_signal for ident in definition.processors)
+        return any(home not in (None, definition.signal) for home in homes)
 
     def _build_pipeline(self, definition: PipelineDefinition) -> Pipeline:
         processors: list[Processor[Any]] = []
         homes: list[Pipeline] = []
         visiting: list[Processor[Any]] = []
         for ident in definition.processors:
-            if ident in self._shared:
+            if ident in self._shared and self._shared[ident][0].home_signal is not definition.signal:
                 processor, home = self._shared[ident]
                 homes.append(home)
                 visiting.append(processor)
@@ -94,9 +105,10 @@ class Service:
         )
         for processor in processors:
             if processor.shared and processor not in visiting:
-                self._shared[processor.ident] = processor, pipeline
+                self._shared.setdefault(processor.ident, (processor, pipeline))
         for home in homes:
             home.visitors.append(pipeline)
+            pipeline.homes.append(home)
         return pipeline
 
     async def start(self) -> None:

@@ -10,6 +10,7 @@ import structlog
 from hypothesis import settings
 
 from pipeline.testing import FakeClock, FakeHost
+from tests.brokers import FOREIGN, Broker
 
 # Arrow's first kernel call of a process takes a quarter of a second, which is no fault of an example.
 settings.register_profile("jobsight", deadline=None)
@@ -27,6 +28,22 @@ async def host(clock: FakeClock) -> AsyncIterator[FakeHost]:
     host = FakeHost(clock=clock)
     yield host
     await host.close()
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """One Kafka broker for all tests that make topics and groups of their own."""
+    broker = (Broker.elsewhere(FOREIGN) if FOREIGN else Broker.noida(tmp_path_factory.mktemp("noida"))).start()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture(scope="session")
+def groups_broker() -> Iterator[Broker]:
+    """One whose groups share anew as Kafka's do; Noida waits for the whole rebalance timeout."""
+    broker = (Broker.elsewhere(FOREIGN) if FOREIGN else Broker.tansu()).start()
+    yield broker
+    broker.stop()
 
 
 @pytest.fixture

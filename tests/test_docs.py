@@ -29,3 +29,11 @@ def test_links_lead_somewhere(page: Path) -> None:
     missing = [link for link in LINK.findall(page.read_text("utf-8")) if not (page.parent / link).exists()]
 
     assert missing == []
+
+
+def test_every_runbook_is_in_the_index() -> None:
+    """Scenario: the pages of docs/runbooks. Guarantees: the index links to each."""
+    folder = Path("docs/runbooks")
+    listed = set(LINK.findall((folder / "README.md").read_text("utf-8")))
+
+    assert {page.name for page in folder.glob("*.md")} - {"README.md"} <= listed

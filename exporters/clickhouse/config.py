@@ -39,7 +39,10 @@ class MetricsTables(Config):
 
 
 class TableEngine(Config):
-    """`table_engine`: what created tables are made with. `jobs` gets the replacing engine that is as replicated."""
+    """`table_engine`: what created tables are made with.
+
+    `jobs` gets the replacing engine, `job_dependencies` the aggregating one that is as replicated.
+    """
 
     name: str = ""
     """An engine of the MergeTree family; unset: `MergeTree`."""
@@ -102,6 +105,10 @@ class ClickHouseConfig(ExporterConfig):
     jobs_table_name: str = Field("jobs", min_length=1)
     """The table of executions and enqueues; its views are named after it without a final "s": `job_summary`."""
 
+    job_dependencies_table_name: str = Field("job_dependencies", min_length=1)
+
+    failure_clusters_table_name: str = Field("failure_clusters", min_length=1)
+
     alerts_table_name: str = Field("job_alerts", min_length=1)
 
     metrics_tables: MetricsTables = MetricsTables()
@@ -157,6 +164,8 @@ class ClickHouseConfig(ExporterConfig):
             "logs": self.logs_table_name,
             **metrics,
             "jobs": self.jobs_table_name,
+            "job_dependencies": self.job_dependencies_table_name,
+            "failure_clusters": self.failure_clusters_table_name,
             "alerts": self.alerts_table_name,
         }
 

@@ -1,7 +1,7 @@
 """The statements that make and describe tables. Pure: text in, text out; the templates are in `sql/`.
 
 The tables of OTLP's signals are those of the Collector's ClickHouse exporter, with one setting more: the window in
-which ClickHouse remembers the tokens of inserts, so that a repeated insert is ignored. `jobs` is our own.
+which ClickHouse remembers the tokens of inserts, so that a repeated insert is ignored. The others are our own.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Schema:
             )
 
     def describe(self, name: str) -> str:
-        """Return the statement whose answer is a line a column: name, type, kind of default, ..."""
-        return f"DESCRIBE TABLE {self.qualified(name)} FORMAT TabSeparatedRaw"
+        """Return the statement whose answer is a line a column: name, type (of several lines, escaped), default, ..."""
+        return f"DESCRIBE TABLE {self.qualified(name)} FORMAT TabSeparated"
 
     def engine_of(self, name: str) -> str:
         """Return the statement whose answer is the engine with its settings."""
@@ -83,7 +83,9 @@ class Schema:
     def _engine(self, table: Table) -> str:
         engine = self.config.table_engine
         if table.version:
-            return replacing(engine.name, engine.params if engine.name else "", table.version)
+            return special("Replacing", engine.name, engine.params if engine.name else "", table.version)
+        if table.aggregating:
+            return special("Aggregating", engine.name, engine.params if engine.name else "")
         return f"{engine.name}({engine.params})" if engine.name else "MergeTree()"
 
     @property
@@ -103,15 +105,15 @@ def forgets_tokens(engine_full: str) -> bool:
     return plain and "non_replicated_deduplication_window" not in engine_full
 
 
-def replacing(engine: str, params: str, version: tuple[str, ...]) -> str:
-    """Return the engine for rows that replace each other, as replicated as `engine` is.
+def special(family: str, engine: str, params: str, arguments: tuple[str, ...] = ()) -> str:
+    """Return the `Replacing` or `Aggregating` engine that is as replicated as `engine`.
 
     Of `params` only path and replica are kept: the rest belongs to the engine that was asked for.
     """
-    family = _FAMILY.fullmatch(engine)
-    prefix = (family[1] or "") if family else ""
+    known = _FAMILY.fullmatch(engine)
+    prefix = (known[1] or "") if known else ""
     replica = _REPLICA.match(params) if prefix else None
-    return f"{prefix}ReplacingMergeTree({', '.join([*([replica[0].strip()] if replica else []), *version])})"
+    return f"{prefix}{family}MergeTree({', '.join([*([replica[0].strip()] if replica else []), *arguments])})"
 
 
 def ttl_clause(column: str, seconds: float) -> str:

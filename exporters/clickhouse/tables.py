@@ -12,7 +12,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from exporters.clickhouse import alerts, jobs, logs, metrics, spans
+from exporters.clickhouse import alerts, failure_clusters, job_dependencies, jobs, logs, metrics, spans
 from pipeline import SHAPES, Batch, Kind, Receipt
 from pipeline.kinds import MetricType
 
@@ -51,6 +51,9 @@ class Table:
 
     version: tuple[str, ...] = ()
     """Arguments of a replacing engine, by which a newer row takes the place of an older one. None: rows only add up."""
+
+    aggregating: bool = False
+    """Rows with equal keys become one whose columns are aggregated."""
 
     def no_rows(self) -> pa.Table:
         """Return the columns of a batch without rows."""
@@ -114,6 +117,23 @@ JOBS: Final = Table(
     version=jobs.VERSION,
 )
 
+JOB_DEPENDENCIES: Final = Table(
+    "job_dependencies",
+    Kind.JOB_DEPENDENCIES,
+    (Template("job_dependencies.sql", ttl_column="toDateTime(Timestamp)"),),
+    job_dependencies.columns,
+    time_column="Timestamp",
+    aggregating=True,
+)
+
+FAILURE_CLUSTERS: Final = Table(
+    "failure_clusters",
+    Kind.FAILURE_CLUSTERS,
+    (Template("failure_clusters.sql", ttl_column="toDateTime(Timestamp)"),),
+    failure_clusters.columns,
+    time_column="Timestamp",
+)
+
 ALERTS: Final = Table(
     "alerts",
     Kind.ALERTS,
@@ -122,7 +142,7 @@ ALERTS: Final = Table(
     time_column="Timestamp",
 )
 
-TABLES: Final = (TRACES, LOGS, *METRICS.values(), JOBS, ALERTS)
+TABLES: Final = (TRACES, LOGS, *METRICS.values(), JOBS, JOB_DEPENDENCIES, FAILURE_CLUSTERS, ALERTS)
 
 _WHOLE: Final = {table.kind: table for table in TABLES if table.kind is not Kind.METRICS}
 

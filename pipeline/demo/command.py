@@ -9,6 +9,7 @@ import argparse
 import importlib.util
 import json
 import math
+import random
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from pipeline.demo.delivery import Delivery
     from pipeline.demo.screen import Screen
 
-DEFAULT_SEED = 20_261
+SEEDS = 1_000_000
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 FOREVER = 0.0
 NO_OUTAGE = (0.0, 0.0)
@@ -29,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--duration", type=_duration, default=60.0, metavar="TIME", help="like 60s, 5m; 0 or forever: until Ctrl-C"
     )
-    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, metavar="N", help="same seed, same jobs")
+    parser.add_argument("--seed", type=int, metavar="N", help="same seed, same jobs (default: another in each run)")
     parser.add_argument("--protocol", choices=("grpc", "http"), default="grpc", help="OTLP over gRPC or HTTP/protobuf")
     parser.add_argument("--endpoint", metavar="URL", help="default http://localhost:4317, with http 4318")
     parser.add_argument(
@@ -83,9 +84,11 @@ def _perform(args: argparse.Namespace, endpoint: str, delivery: Delivery, screen
 
     seconds = None if args.duration == FOREVER else args.duration
     outage = None if args.outage == NO_OUTAGE else args.outage
-    world = World(args.seed, time.time_ns(), seconds, outage)
+    # a seed makes the ids too: the jobs of yesterday must not seem to run again
+    seed = random.SystemRandom().randrange(SEEDS) if args.seed is None else args.seed
+    world = World(seed, time.time_ns(), seconds, outage)
     length = "until Ctrl-C" if seconds is None else f"for {seconds:g} s"
-    screen.say(f"playing a shop's job workers {length}, {args.rate:g} spans/s, seed {args.seed}, to {endpoint}")
+    screen.say(f"playing a shop's job workers {length}, {args.rate:g} spans/s, seed {seed}, to {endpoint}")
     with screen, WallPace() as pace:
         ending = play(Shop(world, args.rate), delivery, pace, screen, Heartbeat(METRICS_EVERY_SECONDS))
     if ending.gave_up:
@@ -98,7 +101,7 @@ def _perform(args: argparse.Namespace, endpoint: str, delivery: Delivery, screen
         screen.warn(f"{lost:,} items did not reach the collector{why}")
     if args.truth is not None:
         report = {
-            "seed": args.seed,
+            "seed": seed,
             "rate": args.rate,
             "seconds": seconds,
             "started_at_ns": world.start_ns,

@@ -62,7 +62,7 @@ class Life:
 
 @dataclass(slots=True)
 class Flow:
-    """Simulates one flow; `records` is unsorted, `job_numbers` counts BullMQ's ids per queue."""
+    """Simulates one flow; `records` is unsorted, `job_numbers` has the last id that BullMQ gave out, per queue."""
 
     world: World
     dice: Random
@@ -299,7 +299,7 @@ class Flow:
             return str(uuid.UUID(int=self.dice.getrandbits(128), version=4))
         if job.system == "sidekiq":
             return f"{self.dice.getrandbits(96):024x}"
-        number = self.job_numbers.get(job.queue, 0) + 1
+        number = self.job_numbers[job.queue] + 1
         self.job_numbers[job.queue] = number
         return str(number)
 

@@ -14,13 +14,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 
-from pipeline.demo.cast import REQUESTS, TIMERS, Timer
+from pipeline.demo.cast import JOBS, REQUESTS, TIMERS, Timer
 from pipeline.demo.flow import Flow
 from pipeline.demo.records import Record, SpanRecord
 from pipeline.demo.world import SECOND, World, dice_of
 
 TIMERS_FULL_RATE = 50.0
 """Below this many spans a second of shop time, timers tick more rarely, so that they leave room for visitors."""
+
+_EARLIER_JOBS = 10**9
 
 
 @dataclass
@@ -33,7 +35,12 @@ class Shop:
 
     def play(self) -> Iterator[Record]:
         """Yield what happens, ordered by time; endless when the world is. Each call begins the same day anew."""
-        self._job_numbers = {}
+        # a queue's numbers go on from where earlier days left them, which no two seeds agree on
+        self._job_numbers = {
+            job.queue: dice_of(self.world.seed, "job number", job.queue).randrange(_EARLIER_JOBS)
+            for job in JOBS.values()
+            if job.system == "bullmq"
+        }
         chance = dice_of(self.world.seed, "visits")
         due = [(self._timer_ns(timer) * (number + 1) // 3, number) for number, timer in enumerate(TIMERS)]
         due = [(self.world.start_ns + wait, number) for wait, number in due]

@@ -2,8 +2,8 @@
 
 from pipeline.otlp.flatten import Columns
 from pipeline.otlp.json_in import decode_json
-from pipeline.otlp.json_out import encode_json
-from pipeline.otlp.protobuf import decode, encode
+from pipeline.otlp.json_out import encode_json, encode_json_parts
+from pipeline.otlp.protobuf import decode, encode, encode_parts
 from pipeline.otlp.warm import warm_up
 
-__all__ = ["Columns", "decode", "decode_json", "encode", "encode_json", "warm_up"]
+__all__ = ["Columns", "decode", "decode_json", "encode", "encode_json", "encode_json_parts", "encode_parts", "warm_up"]

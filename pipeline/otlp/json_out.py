@@ -33,7 +33,13 @@ _QUOTED: Final = frozenset(
 
 def encode_json(batch: Batch) -> bytes:
     """Return the rows of an OTLP batch as one OTLP/JSON object, compact and in UTF-8, nested as by `encode`."""
-    nesting = nested(batch)
+    body: str = encode_json_parts(batch, np.array([0, batch.rows]))[0].as_py()
+    return body.encode()
+
+
+def encode_json_parts(batch: Batch, bounds: Ints) -> Column:
+    """Return as text an object for each stretch of rows; `bounds` as for `encode_parts`."""
+    nesting = nested(batch, bounds)
     levels = descriptors.wire(nesting.signal)
     assert levels.records.message is not None
     records = message_text(levels.records.message, nesting.records)
@@ -42,9 +48,7 @@ def encode_json(batch: Batch) -> bytes:
     groups = _groups(descriptors.RESOURCE, "resource", nesting.resources, nesting.resource_of_group)
     groups.append(_listed(levels.scopes, nesting.group_scopes, _objects(scopes, len(nesting.scope_of_group))))
     texts = _objects(groups, len(nesting.resource_of_group))
-    request = [_listed(levels.groups, np.array([0, len(texts)]), texts)]
-    body: str = _objects(request, 1)[0].as_py()
-    return body.encode()
+    return _objects([_listed(levels.groups, nesting.request_groups, texts)], len(bounds) - 1)
 
 
 def message_text(message: Descriptor, rows: Column) -> Column:

@@ -1,4 +1,4 @@
-"""The published columns -> the nesting of a request: the first half of encoding, the same for protobuf and JSON.
+"""The published columns -> the nesting of requests: the first half of encoding, the same for protobuf and JSON.
 
 Neighbouring rows with equal resource and schema URL share a `ResourceSpans` (or its like), those with equal scope as
 well a `ScopeSpans`, points of equal metrics a `Metric`. Equal is what has equal content, not what has the same side
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from google.protobuf.descriptor import Descriptor
 
-from pipeline.arrays import Column, Ints, changes, first_sight, nest, offsets_of
+from pipeline.arrays import Column, Ints, changes, first_sight, nest, offsets_of, parents_of
 from pipeline.batch import Batch, one_array
 from pipeline.kinds import SHAPES, Kind, MetricType, Signal
 from pipeline.otlp import descriptors
@@ -40,11 +40,14 @@ class Shared:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Nesting:
-    """A request, level by level; offsets as `arrays.unnest` gives them."""
+    """Requests, level by level; offsets as `arrays.unnest` gives them."""
 
     signal: Signal
     resources: Shared
     scopes: Shared
+    request_groups: Ints
+    """Offsets: the resource groups of each request."""
+
     resource_of_group: Ints
     group_scopes: Ints
     """Offsets: the scope groups of each resource group."""
@@ -57,26 +60,34 @@ class Nesting:
     """Spans, log records or metrics, in the columns of `descriptors.columns`."""
 
 
-def nested(batch: Batch) -> Nesting:
-    """Return the rows of an OTLP batch (filtered, sliced, put together or not), nested, in their order."""
+def nested(batch: Batch, bounds: Ints) -> Nesting:
+    """Return the rows of an OTLP batch (filtered, sliced, put together or not), nested, in their order.
+
+    `bounds` are offsets of rows: every request has the rows of one stretch.
+    """
     signal = SHAPES[batch.kind].signal
     assert signal is not None
+    request_codes: Ints = parents_of(bounds)
     resource_codes, resources = _shared(batch, "resource", descriptors.RESOURCE)
     scope_codes, scopes = _shared(batch, "scope", descriptors.SCOPE)
     if batch.kind is Kind.METRICS:
-        bounds, records = _metrics(batch, resource_codes, scope_codes)
-        resource_codes, scope_codes = resource_codes[bounds[:-1]], scope_codes[bounds[:-1]]
+        runs, records = _metrics(batch, request_codes, resource_codes, scope_codes)
+        request_codes, resource_codes, scope_codes = (
+            codes[runs[:-1]] for codes in (request_codes, resource_codes, scope_codes)
+        )
     else:
         message = descriptors.wire(signal).records.message
         assert message is not None
         records = _struct(message, {name: batch.column(name) for name in descriptors.columns(message).names})
-    scope_records = changes(resource_codes, scope_codes)
-    resource_of_scope = resource_codes[scope_records[:-1]]
-    group_scopes = changes(resource_of_scope)
+    scope_records = changes(request_codes, resource_codes, scope_codes)
+    request_of_scope, resource_of_scope = request_codes[scope_records[:-1]], resource_codes[scope_records[:-1]]
+    group_scopes = changes(request_of_scope, resource_of_scope)
+    request_of_group = request_of_scope[group_scopes[:-1]]
     return Nesting(
         signal=signal,
         resources=resources,
         scopes=scopes,
+        request_groups=offsets_of(np.bincount(request_of_group, minlength=len(bounds) - 1)),
         resource_of_group=resource_of_scope[group_scopes[:-1]],
         group_scopes=group_scopes,
         scope_of_group=scope_codes[scope_records[:-1]],
@@ -103,8 +114,8 @@ def _shared(batch: Batch, name: str, message: Descriptor) -> tuple[Ints, Shared]
     return codes[inverse], shared
 
 
-def _metrics(batch: Batch, resource_codes: Ints, scope_codes: Ints) -> tuple[Ints, Column]:
-    """Return offsets of the points of each metric in the request, and these metrics."""
+def _metrics(batch: Batch, request_codes: Ints, resource_codes: Ints, scope_codes: Ints) -> tuple[Ints, Column]:
+    """Return offsets of the points of each metric in its request, and these metrics."""
     used, of_row = np.unique(_numbers(batch, "metric"), return_inverse=True)
     side = batch.sides["metric"].take(used)
     columns: dict[str, Column] = {name: one_array(side.column(name)) for name in side.column_names}
@@ -114,7 +125,7 @@ def _metrics(batch: Batch, resource_codes: Ints, scope_codes: Ints) -> tuple[Int
 
     without_points = _with_data(columns, type_codes, {})
     metric_codes, _ = first_sight([descriptors.encoded(descriptors.METRIC, without_points)])
-    bounds = changes(resource_codes, scope_codes, metric_codes[of_row])
+    bounds = changes(request_codes, resource_codes, scope_codes, metric_codes[of_row])
     metric_of_run = of_row[bounds[:-1]]
     type_of_run, type_of_row = type_codes[metric_of_run], type_codes[of_row]
     points = {}

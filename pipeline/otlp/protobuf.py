@@ -1,4 +1,4 @@
-"""OTLP protobuf <-> columns; many requests in one call on the way in, one on the way out."""
+"""OTLP protobuf <-> columns; many requests in one call, both ways."""
 
 from __future__ import annotations
 
@@ -41,7 +41,16 @@ def encode(batch: Batch) -> bytes:
     Equal neighbours are put together (see `nest`): that, and what docs/otlp.md says is dropped, is all that can differ
     from the requests that were decoded.
     """
-    nesting = nested(batch)
+    body: bytes = encode_parts(batch, np.array([0, batch.rows]))[0].as_py()
+    return body
+
+
+def encode_parts(batch: Batch, bounds: Ints) -> pa.BinaryArray:
+    """Return a request for each stretch of rows; `bounds` are its offsets, from 0 to the number of rows.
+
+    One call for many small requests costs little more than one for a large one.
+    """
+    nesting = nested(batch, bounds)
     levels = descriptors.wire(nesting.signal)
     scopes = _groups(
         levels.scopes,
@@ -60,10 +69,10 @@ def encode(batch: Batch) -> bytes:
         },
     )
     column = levels.groups.column
-    request = nest(np.array([0, len(groups)]), groups, column.type.value_field)
-    rows = pa.RecordBatch.from_arrays([request], schema=pa.schema([column]))
-    body: bytes = descriptors.handler(levels.request).record_batch_to_array(rows)[0].as_py()
-    return body
+    requests = nest(nesting.request_groups, groups, column.type.value_field)
+    rows = pa.RecordBatch.from_arrays([requests], schema=pa.schema([column]))
+    bodies: pa.BinaryArray = descriptors.handler(levels.request).record_batch_to_array(rows)
+    return bodies
 
 
 def _groups(field: Field, columns: dict[str, Column]) -> Column:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.arrays import Column, nest, parents_of, unnest
+from pipeline.arrays import Column, Ints, nest, parents_of, ranges, unnest
 from pipeline.kinds import ANY_VALUE
 from pipeline.otlp import descriptors
 from pipeline.otlp.json_text import base64_text, glued, mapped, quoted
@@ -76,6 +76,42 @@ def any_value_text(values: Column) -> Column:
     # nothing of what is null here is shown, whatever stands beneath it
     text = pc.coalesce(text, *others, pa.scalar(""))
     return pc.if_else(values.is_valid(), text, pa.scalar("")) if values.null_count else text
+
+
+def texts_at(values: Column, places: Ints) -> Column:
+    """Return `any_value_text` of the values at `places`, null for empty text and at places below 0.
+
+    Only what is no string is taken out whole.
+    """
+    taken = pa.array(places) if len(places) == 0 or places.min() >= 0 else pa.array(places, mask=places < 0)
+    if values.null_count:
+        texts = any_value_text(values.take(taken))
+    else:
+        texts = values.field("string_value").take(taken)
+        if texts.null_count > taken.null_count:
+            others = pc.and_(texts.is_null(), taken.is_valid())
+            texts = pc.replace_with_mask(texts, others, any_value_text(values.take(taken.filter(others))))
+    empty: Column = pc.equal(texts, pa.scalar(""))
+    return pc.if_else(empty, _NULL, texts) if empty.true_count else texts
+
+
+def attribute_texts(lists: Column, rows: Ints, keys: Sequence[str]) -> list[Column]:
+    """Return attributes of some rows of `lists` (of kinds.ATTRIBUTES) as text, one column for each of `keys`.
+
+    Null where absent or empty. Of equal keys in a row the first counts; other values are not copied.
+    """
+    offsets, items = unnest(lists)
+    places, numbers = ranges(offsets, rows)
+    names, values = items.field("key").take(pa.array(places)), items.field("value")
+    codes = pc.index_in(names, value_set=pa.array(keys, pa.string())).fill_null(-1).to_numpy()
+    columns = []
+    for code in range(len(keys)):
+        # back to front, so that the first of equal keys is written last
+        here = np.flatnonzero(codes == code)[::-1]
+        where = np.full(len(rows), -1)
+        where[numbers[here]] = places[here]
+        columns.append(texts_at(values, where) if len(here) else pa.nulls(len(rows), pa.string()))
+    return columns
 
 
 def _any(values: Column, name: str) -> bool:

@@ -1,1 +1,4 @@
-"""`jobsight report NAME`: ready analyses of the table `jobs`. `command` asks, `sql/` holds one statement a report."""
+"""`jobsight report NAME`: ready analyses of the table `jobs`.
+
+`command` asks, `sql/` holds the statements, `workflow` puts jobs together into trees.
+"""

@@ -1,15 +1,14 @@
 """Print a ready analysis of the jobs that ClickHouse has.
 
-Each report is one statement of `sql/` over the table `jobs` or its view `job_events`; `docs/report.md` describes them.
+Most reports are one statement of `sql/` over the table `jobs`, its view `job_events`, or a table of findings such as
+`job_alerts`; `docs/report.md` describes them all.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
-import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
@@ -17,16 +16,15 @@ from types import MappingProxyType
 from typing import Final
 
 from pipeline import query
+from pipeline.report import workflow_command
+from pipeline.report.durations import duration, written
 
 HOUR: Final = 3600
+DAY: Final = 24 * HOUR
 ALWAYS: Final = 0
-LONGEST_SECONDS: Final = 2**32 - 1
 
 UNKNOWN_TABLES: Final = frozenset({60, 81})
 """UNKNOWN_TABLE and UNKNOWN_DATABASE (ClickHouse's `src/Common/ErrorCodes.cpp`)."""
-
-UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +34,43 @@ class Report:
     about: str
     since_seconds: int
     nothing: str
+    table: str = "jobs"
+    """What it reads unless told."""
+    missing: str = "no jobs yet. Is processor `jobs` in the pipeline, before exporter `clickhouse`?"
+    """What to say where there is no such table."""
 
 
 REPORTS: Final[Mapping[str, Report]] = MappingProxyType(
     {
+        "alerts": Report(
+            "what people were told, and what of it still fires",
+            DAY,
+            "no alerts",
+            table="job_alerts",
+            missing="no alerts yet. Is exporter `clickhouse` in the pipeline, behind what raises them?",
+        ),
+        "clusters": Report(
+            "clusters of failures, and what they have in common",
+            DAY,
+            "no clusters of failures",
+            table="failure_clusters",
+            missing="no clusters yet. Is processor `failure_cluster` in the pipeline, before exporter `clickhouse`?",
+        ),
         "errors": Report("what fails: one row per error fingerprint", HOUR, "no failures"),
         "job": Report("the life of one job across its attempts", ALWAYS, "no job with this id"),
         "jobs": Report("executions, failures and latencies per job class", HOUR, "no executions"),
         "lost": Report("enqueued, due, and never processed", HOUR, "no lost jobs"),
         "retries": Report("jobs that are retried most, and retry loops", HOUR, "no retried jobs"),
+        "workflow": Report("the jobs from one root as a tree, and what made it long", ALWAYS, "no jobs"),
+        "workflows": Report("where the time of workflows goes, per root class", HOUR, "no finished workflows"),
     }
 )
+
+
+WORKFLOWS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = MappingProxyType(
+    {"workflow": workflow_command.run_one, "workflows": workflow_command.run_all}
+)
+"""The reports that are more than the answer to one statement."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -60,26 +84,43 @@ def configure(parser: argparse.ArgumentParser) -> None:
             command.add_argument("job", metavar="JOB_ID", help="the job's id, or its back end's")
         if name == "lost":
             command.add_argument(
-                "--after", type=_duration, default=15 * 60, metavar="TIME", help="how long it is due (default 15m)"
+                "--after", type=duration, default=15 * 60, metavar="TIME", help="how long it is due (default 15m)"
             )
-        since = "everything" if report.since_seconds == ALWAYS else "1h"
+        since = "everything" if report.since_seconds == ALWAYS else written(report.since_seconds)
         command.add_argument(
             "--since",
-            type=_duration,
+            type=duration,
             default=report.since_seconds,
             metavar="TIME",
             help=f"how far to look back, like 90s, 15m, 1h, 7d; 0: everything (default {since})",
         )
-        command.add_argument("--table", default="jobs", metavar="NAME", help="the table of jobs (default jobs)")
-        query.add_options(command)
+        command.add_argument(
+            "--table", default=report.table, metavar="NAME", help=f"the table to read (default {report.table})"
+        )
+        if name == "workflow":
+            command.add_argument(
+                "trace", metavar="TRACE_ID", type=workflow_command.trace_id, help="a trace of one of its jobs"
+            )
+        if name in WORKFLOWS:
+            workflow_command.configure(command)
+        else:
+            query.add_options(command)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the report; 0 when ClickHouse answered, 1 when it did not, 2 without the name of a report."""
     if args.report is None:
-        names = "".join(f"  {name:<8} {report.about}\n" for name, report in REPORTS.items())
+        names = "".join(f"  {name:<9} {report.about}\n" for name, report in REPORTS.items())
         sys.stderr.write(f"no report named; write jobsight report NAME, where NAME is one of\n{names}")
         return 2
+    if args.report in WORKFLOWS:
+        try:
+            return WORKFLOWS[args.report](args)
+        except query.Refused as refused:
+            query.complain(_explain(refused, args=args))
+        except query.Unanswered as error:
+            query.complain(str(error))
+        return 1
     report = REPORTS[args.report]
     return query.answer(
         args,
@@ -108,7 +149,7 @@ def _parameters(args: argparse.Namespace) -> dict[str, str]:
 def _nothing(report: Report, args: argparse.Namespace) -> str:
     if args.since == ALWAYS:
         return report.nothing
-    return f"{report.nothing} within the last {_written(args.since)} (--since)"
+    return f"{report.nothing} within the last {written(args.since)} (--since)"
 
 
 def _explain(refused: query.Refused, *, args: argparse.Namespace) -> str:
@@ -118,23 +159,6 @@ def _explain(refused: query.Refused, *, args: argparse.Namespace) -> str:
     wanted = _parameters(args)["events" if args.report == "job" else "table"]
     where = f"{args.url}, database {args.database}," if args.database else args.url
     return (
-        f"{where} has no table {wanted}: no jobs yet. Is processor `jobs` in the pipeline, before exporter "
-        "`clickhouse`? Where the table has another name or database, use --table or --database"
+        f"{where} has no table {wanted}: {REPORTS[args.report].missing} "
+        "Where the table has another name or database, use --table or --database"
     )
-
-
-def _written(seconds: int) -> str:
-    """Write seconds in the largest unit that divides them."""
-    for unit in ("d", "h", "m"):
-        if seconds % UNITS[unit] == 0:
-            return f"{int(seconds / UNITS[unit])}{unit}"
-    return f"{seconds}s"
-
-
-def _duration(text: str) -> int:
-    """Return whole seconds, rounded up."""
-    found = DURATION.fullmatch(text)
-    seconds = float(found[1]) * UNITS[found[2]] if found else 0.0 if text == "0" else math.inf
-    if seconds > LONGEST_SECONDS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration: write 90s, 15m, 1h, 7d, or 0")
-    return math.ceil(seconds)

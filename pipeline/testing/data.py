@@ -112,6 +112,70 @@ def jobs_batch(rows: int = 3, *, seed: int = 0, receipt: Receipt | None = None) 
     return Batch(Kind.JOBS, table, receipt or Receipt.issue(f"jobs-{seed}"), {"resource": resource})
 
 
+def dependencies_batch(rows: int = 3, *, seed: int = 0, receipt: Receipt | None = None) -> Batch:
+    """Return edges between job classes, of one interval; every third is a request's."""
+    random = Random(seed)  # noqa: S311 - test data
+    table = pa.Table.from_pylist(
+        [
+            {
+                "timestamp": EPOCH_NS,
+                "parent_kind": "request" if row % 3 == 2 else "job",
+                "parent": "POST /orders" if row % 3 == 2 else f"Job{row}",
+                "parent_service": f"shop-{seed}",
+                "child_kind": "job",
+                "child": f"Job{row + 1}",
+                "child_service": f"shop-{seed}",
+                "via": "link" if row % 2 else "parent",
+                "calls": row + 1,
+                "failures": row % 2,
+                "executions": row + 2,
+                "parents": 1,
+                "fan_out_max": row + 1,
+                "queue_latencies": [random.randrange(1_000_000) for _ in range(row + 2)],
+                "queue_latency_weights": [1] * (row + 2),
+                "durations": [random.randrange(1_000_000) for _ in range(row + 2)],
+                "duration_weights": [1] * (row + 2),
+                "first_seen": EPOCH_NS + row,
+                "last_seen": EPOCH_NS + 2 * row,
+            }
+            for row in range(rows)
+        ],
+        SHAPES[Kind.JOB_DEPENDENCIES].schema,
+    )
+    return Batch(Kind.JOB_DEPENDENCIES, table, receipt or Receipt.issue(f"dependencies-{seed}"))
+
+
+def failure_clusters_batch(rows: int = 3, *, seed: int = 0, receipt: Receipt | None = None) -> Batch:
+    """Return changes of clusters of failures; every third is over."""
+    table = pa.Table.from_pylist(
+        [
+            {
+                "timestamp": EPOCH_NS + (row + 60) * 1_000_000_000,
+                "cluster_id": f"{seed:08x}{row:08x}",
+                "state": "resolved" if row % 3 == 2 else "opened",
+                "rule": "threshold",
+                "opened_at": EPOCH_NS + 60 * 1_000_000_000,
+                "last_seen_at": EPOCH_NS + (row + 59) * 1_000_000_000,
+                "failures": 11 + row,
+                "job_classes": [f"Job{row}", "Job9"],
+                "queues": ["mail"],
+                "error_type": "ValueError",
+                "error_category": "validation",
+                "error_fingerprint": f"1:{seed:016x}",
+                "causes": [
+                    {"key": "dependency", "value": "mail-api", "share_in_failures": 0.95, "share_in_successes": 0.0},
+                    {"key": "queue", "value": "mail", "share_in_failures": 1.0, "share_in_successes": None},
+                ],
+                "sample_messages": ["no such customer"],
+                "sample_trace_ids": [f"{seed:016x}{row:016x}"],
+            }
+            for row in range(rows)
+        ],
+        SHAPES[Kind.FAILURE_CLUSTERS].schema,
+    )
+    return Batch(Kind.FAILURE_CLUSTERS, table, receipt or Receipt.issue(f"clusters-{seed}"))
+
+
 def alerts_batch(rows: int = 3, *, seed: int = 0, receipt: Receipt | None = None) -> Batch:
     """Return alerts about job classes; every third is over."""
     alerts = [
@@ -139,6 +203,8 @@ _SAMPLES: Mapping[Kind, Callable[..., Batch]] = {
     Kind.METRICS: points_batch,
     Kind.LOGS: logs_batch,
     Kind.JOBS: jobs_batch,
+    Kind.JOB_DEPENDENCIES: dependencies_batch,
+    Kind.FAILURE_CLUSTERS: failure_clusters_batch,
     Kind.ALERTS: alerts_batch,
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
 import structlog
@@ -21,7 +21,13 @@ T = TypeVar("T")
 class FakeHost:
     """Holds state instead of being mocked: `emitted`, `extensions`, `stopped_because`."""
 
-    def __init__(self, *, clock: Clock | None = None, extensions: tuple[object, ...] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        extensions: tuple[object, ...] = (),
+        signals: Iterable[Signal] = Signal,
+    ) -> None:
         self.clock: Clock = clock or SystemClock()
         self.metrics = Metrics()
         self.log = structlog.get_logger("test")
@@ -31,6 +37,7 @@ class FakeHost:
         self.open = asyncio.Event()
         """Cleared, `emit` waits: the pipeline is full."""
         self.open.set()
+        self._signals = frozenset(signals)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def emit(self, batch: Batch) -> None:
@@ -49,7 +56,7 @@ class FakeHost:
         raise StartError(f"no {type_.__name__} extension is started")
 
     def signals(self) -> frozenset[Signal]:
-        return frozenset(Signal)
+        return self._signals
 
     def stop_service(self, reason: str) -> None:
         self.stopped_because = reason

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.batch import one_array
-from pipeline.columns import any_value_text, attributes, unnest
+from pipeline.columns import any_value_text, attribute_texts, texts_at, unnest
 from pipeline.error_text import both, python_message, status_error
 from processors.error_type.tag import KEYS
 
@@ -132,8 +132,7 @@ class _Own:
         rows, at = self.found[key]
         if len(rows) == 0:
             return rows
-        text = any_value_text(self.values.take(pa.array(at)))
-        return rows[_flags(pc.not_equal(text, _NOTHING))]
+        return rows[_flags(texts_at(self.values, at).is_valid())]
 
     def text(self, key: str, rows: Rows) -> Any:
         """Return the value of a key for each of `rows` as text."""
@@ -179,12 +178,11 @@ def _event_texts(events: Any, where: Rows, *keys: str) -> list[Any]:
     if len(where) == 0 or where.max() < 0:
         return [_blank(len(where)) for _ in keys]
     has = where >= 0
-    values = attributes(events.field("attributes").take(pa.array(where[has])), keys)
-    texts = [any_value_text(values[key]) for key in keys]
-    if has.all():
-        return texts
-    places = np.where(has, np.cumsum(has) - 1, -1)
-    return [_taken(text, places).fill_null("") for text in texts]
+    texts = attribute_texts(events.field("attributes"), where[has], keys)
+    if not has.all():
+        places = np.where(has, np.cumsum(has) - 1, -1)
+        texts = [_taken(text, places) for text in texts]
+    return [text.fill_null("") if text.null_count else text for text in texts]
 
 
 def _taken(values: Any, where: Rows) -> Any:

@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import Batch
-from pipeline.arrays import Column, Ints, unnest
+from pipeline.arrays import Column, changes, ranges, unnest
 from pipeline.batch import one_array
-from pipeline.columns import any_value_text, attributes
+from pipeline.columns import any_value_text, attribute_texts, attributes, texts_at
 from processors.jobs.conventions import KINDS, Condition, Convention, Source, conditions_of, sources_of
 from processors.jobs.parsing import without_empty
 
@@ -39,6 +39,9 @@ class Vocabulary:
 
     keys: pa.Array[Any]
     """Every attribute that some convention reads."""
+
+    names: tuple[str, ...]
+    """The same, for Python."""
 
     telling_keys: Mask
     """For each of `keys`: whether a span with it could be a job."""
@@ -81,8 +84,8 @@ class Vocabulary:
                         f"convention {convention.name!r}: 'match' needs an attribute, an attribute_prefix or a scope"
                     )
         return cls(
-            pa.array(keys, pa.string()), np.array(list(keys.values()), np.bool_), tuple(prefixes), tuple(scopes),
-            tuple(events),
+            pa.array(keys, pa.string()), tuple(keys), np.array(list(keys.values()), np.bool_), tuple(prefixes),
+            tuple(scopes), tuple(events),
         )  # fmt: skip
 
 
@@ -96,7 +99,8 @@ class Look:
         names = items.field("key").dictionary_encode()
         of_item = names.indices.to_numpy()
         known = pc.index_in(names.dictionary, value_set=vocabulary.keys)
-        code_of_name = known.fill_null(-1).to_numpy()
+        # a short type, by which numpy sorts in linear time
+        code_of_name = known.fill_null(-1).to_numpy().astype(np.int16)
         telling = np.zeros(len(code_of_name), np.bool_)
         telling[code_of_name >= 0] = vocabulary.telling_keys[code_of_name[code_of_name >= 0]]
         self._prefixed = {}
@@ -115,15 +119,13 @@ class Look:
         self._names_of_items = of_item[looked]
         codes = code_of_name[self._names_of_items]
         found = np.flatnonzero(codes >= 0)
-        order = np.argsort(codes[found], kind="stable")
-        self._spans = self._spans_of_items[found][order]
-        texts = any_value_text(items.field("value").take(pa.array(looked[found][order])))
-        self._texts = without_empty(texts)
-        bounds = np.searchsorted(codes[found][order], np.arange(len(vocabulary.keys) + 1))
+        found = found[np.argsort(codes[found], kind="stable")]
+        self._spans = self._spans_of_items[found]
+        self._texts = texts_at(items.field("value"), looked[found])
+        bounds = changes(codes[found]).tolist()
         self._slices = {
-            key: (int(bounds[code]), int(bounds[code + 1]))
-            for code, key in enumerate(vocabulary.keys.to_pylist())
-            if bounds[code] < bounds[code + 1]
+            vocabulary.names[code]: (first, last)
+            for code, first, last in zip(codes[found[bounds[:-1]]].tolist(), bounds, bounds[1:], strict=False)
         }
         self._columns: dict[str, Column | None] = {}
         self._times: dict[str, npt.NDArray[np.uint64]] = {}
@@ -233,7 +235,7 @@ class Look:
             return np.zeros(0, np.int64), [pa.array([], pa.string())] * len(keys)
         places, spans = of_name[name]
         last = np.append(spans[1:] != spans[:-1], True)
-        return spans[last], texts_at(events.field("attributes"), places[last], keys)
+        return spans[last], attribute_texts(events.field("attributes"), places[last], keys)
 
     @cached_property
     def exceptions(self) -> tuple[Numbers, list[Column]]:
@@ -250,6 +252,13 @@ class Look:
         taken = pa.array(places)
         return spans, links.field("trace_id").take(taken), links.field("span_id").take(taken)
 
+    def may_hold(self, conditions: Iterable[Condition]) -> bool:
+        """Return whether the batch has the attributes that one of `conditions` wants: a look at keys, not at spans."""
+        return any(
+            all(key in self._slices for key, wanted in condition.attributes.items() if wanted is not False)
+            for condition in conditions
+        )
+
     def holds(self, conditions: Iterable[Condition]) -> Mask:
         """Return for which spans one of `conditions` holds."""
         mask = np.zeros(self.size, np.bool_)
@@ -258,14 +267,13 @@ class Look:
         return mask
 
     def _one_holds(self, condition: Condition) -> Mask:
+        if not self.may_hold((condition,)):
+            return np.zeros(self.size, np.bool_)
         mask = np.ones(self.size, np.bool_)
         for key, wanted in condition.attributes.items():
             column = self.text(key)
-            if column is None:
-                if wanted is False:
-                    continue
-                return np.zeros(self.size, np.bool_)
-            mask &= _equals(column, wanted)
+            if column is not None:
+                mask &= _equals(column, wanted)
         if condition.attribute_prefix is not None:
             begins = np.zeros(self.size, np.bool_)
             named = self._prefixed[condition.attribute_prefix][self._names_of_items]
@@ -386,28 +394,3 @@ def resource_texts(batch: Batch, keys: Sequence[str]) -> dict[str, Column]:
     """Return attributes of the batch's resources as text, one value a row of the side table."""
     lists: Column = one_array(batch.sides["resource"].column("attributes"))
     return {key: without_empty(any_value_text(values)) for key, values in attributes(lists, keys).items()}
-
-
-def ranges(offsets: Ints, rows: Numbers) -> tuple[Numbers, Numbers]:
-    """Return the places of all values in the lists of `rows`, and for each the number of its row in `rows`."""
-    starts = offsets[rows]
-    counts = offsets[rows + 1] - starts
-    ends = np.cumsum(counts)
-    total = int(ends[-1]) if len(ends) else 0
-    return np.repeat(starts - ends + counts, counts) + np.arange(total), np.repeat(np.arange(len(rows)), counts)
-
-
-def texts_at(lists: Column, rows: Numbers, keys: Sequence[str]) -> list[Column]:
-    """Return attributes of some rows of `lists` as text, null where absent or empty; other values are not copied."""
-    offsets, items = unnest(lists)
-    places, numbers = ranges(offsets, rows)
-    names = items.field("key").take(pa.array(places))
-    codes = pc.index_in(names, value_set=pa.array(keys, pa.string())).fill_null(-1).to_numpy()
-    columns = []
-    for code in range(len(keys)):
-        here = np.flatnonzero(codes == code)
-        texts = any_value_text(items.field("value").take(pa.array(places[here])))
-        where = np.full(len(rows), -1)
-        where[numbers[here][::-1]] = np.arange(len(here))[::-1]
-        columns.append(without_empty(texts.take(pa.array(where, mask=where < 0))))
-    return columns

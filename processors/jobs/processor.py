@@ -95,7 +95,7 @@ class JobsProcessor(Processor[JobsConfig], Durable):
     def process(self, batch: Batch) -> Iterable[Batch]:
         # split in any case: with or without job rows, a replayed batch of spans keeps its token
         own, ours = batch.receipt.split(2)
-        passed = Batch(batch.kind, batch.table, own, batch.sides)
+        passed = batch.owing(own)
         jobs = self._learn(batch, ours)
         if jobs is None:
             ours.settle()

@@ -16,11 +16,22 @@ import pyarrow.compute as pc
 
 from pipeline import Batch
 from pipeline.arrays import Column
+from pipeline.columns import attribute_texts
 from pipeline.error_text import ErrorLimits, cut_errors
-from pipeline.hashing import Hashes, combined, mixed, span_hashes, text_hashes, words_of
+from pipeline.hashing import (
+    Hashes,
+    combined,
+    hashes_in_traces,
+    mixed,
+    name_hashes,
+    span_hashes,
+    text_hashes,
+    trace_hashes,
+    words_of,
+)
 from processors.jobs.conventions import CANONICAL, TEXT_FIELDS, Convention, Source
 from processors.jobs.facts import TEXTS, ErrorSource, Evidence, FactArray, Outcome, Role, blank, no_texts
-from processors.jobs.looking import EXCEPTION_KEYS, Look, Mask, Numbers, Vocabulary, resource_texts, spread, texts_at
+from processors.jobs.looking import EXCEPTION_KEYS, Look, Mask, Numbers, Vocabulary, resource_texts, spread
 from processors.jobs.parsing import ABSENT, durations_ns, integers, retry_errors, status_errors, times_ns
 
 _IGNORED: Final = 255
@@ -60,8 +71,9 @@ class Recogniser:
         """Return the facts in a batch of spans. `resources` are the window's numbers of the batch's resources."""
         traces = words_of(batch.column("trace_id"), 16)
         span_ids = words_of(batch.column("span_id"), 8)[:, 0]
-        hashes = span_hashes(traces, span_ids)
-        parents = span_hashes(traces, words_of(batch.column("parent_span_id"), 8)[:, 0])
+        in_trace = trace_hashes(traces)
+        hashes = hashes_in_traces(in_trace, span_ids)
+        parents = hashes_in_traces(in_trace, words_of(batch.column("parent_span_id"), 8)[:, 0])
         look = Look(batch, self.vocabulary)
         ordinary = (parents != 0) & (hashes != 0)
         if look.size == 0:
@@ -101,7 +113,7 @@ class Recogniser:
         keys = batch.column("attributes").values.field("key")  # type: ignore[attr-defined]  # a list of structs
         if not pc.any(pc.is_in(keys, value_set=pa.array(EXCEPTION_KEYS))).as_py():
             return _nothing(_NO_HASHES, _NO_HASHES)
-        texts = texts_at(batch.column("attributes"), named, EXCEPTION_KEYS)
+        texts = attribute_texts(batch.column("attributes"), named, EXCEPTION_KEYS)
         told: Column = pc.or_(pc.or_(pc.is_valid(texts[0]), pc.is_valid(texts[1])), pc.is_valid(texts[2]))
         rows = named[told.to_numpy(zero_copy_only=False)]
         facts = blank(len(rows))
@@ -123,6 +135,8 @@ class Recogniser:
         outcomes = np.zeros(look.size, np.uint8)
         free = np.ones(look.size, np.bool_)
         for number, convention in enumerate(self.table):
+            if not look.may_hold(convention.match):
+                continue
             ours = look.holds(convention.match) & free
             if not ours.any():
                 continue
@@ -154,10 +168,10 @@ class Recogniser:
             self._times(look, convention, spans, part)
         columns = {name: pa.concat_arrays(arrays) for name, arrays in parts.items()}
         facts["batch_count"][facts["batch_count"] <= 1] = ABSENT
-        facts["system"] = text_hashes(columns["system"])
+        facts["system"] = name_hashes(columns["system"])
         own = pc.equal(columns["adapter"], columns["system"])
         columns["adapter"] = pc.if_else(own, pa.scalar(None, pa.string()), columns["adapter"])
-        facts["adapter"] = text_hashes(columns["adapter"])
+        facts["adapter"] = name_hashes(columns["adapter"])
         facts["has_queue"] = _valid(columns["queue"])
         facts["has_flow_parent"] = _valid(columns["flow_parent_job_id"])
         return columns
@@ -204,7 +218,7 @@ class Recogniser:
         queues = [convention.key_with_queue for convention in self.table]
         recurring = [convention.recurring_ids for convention in self.table]
         zeros = np.zeros(len(facts), np.uint64)
-        queue = np.where(np.array(queues)[facts["convention"]], text_hashes(columns["queue"]), zeros)
+        queue = np.where(np.array(queues)[facts["convention"]], name_hashes(columns["queue"]), zeros)
         databases = zeros
         if self.database_attribute is not None:
             of_resource = text_hashes(resource_texts(batch, [self.database_attribute])[self.database_attribute])

@@ -112,12 +112,10 @@ class Resources:
         self.texts = _resource_texts(self._table)
         """Columns `service`, `host` and `worker` (host and process, or the instance), a row for each resource."""
 
+        self.nbytes = 0
+
     def __len__(self) -> int:
         return self._table.num_rows
-
-    @property
-    def nbytes(self) -> int:
-        return self._table.nbytes + self.texts.nbytes
 
     @property
     def table(self) -> pa.Table:
@@ -148,6 +146,7 @@ class Resources:
             added = side.take(new)
             self._table = _one_chunk([self._table, added])
             self.texts = _one_chunk([self.texts, _resource_texts(added)])
+            self.nbytes = self._table.nbytes + self.texts.nbytes
         return np.array([self._numbers[content] for content in hashes], np.int32)
 
     def keep(self, used: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
@@ -160,6 +159,7 @@ class Resources:
         self._numbers = {content: number for number, content in enumerate(contents)}
         self._table = _one_chunk([self._table.take(kept)])
         self.texts = _one_chunk([self.texts.take(kept)])
+        self.nbytes = self._table.nbytes + self.texts.nbytes
         return numbers
 
 

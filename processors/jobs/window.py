@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from pipeline.hash_table import HashTable, Rows, union, without
 from pipeline.hashing import Hashes
+from pipeline.index import Lineage, MultiTable
 from processors.jobs.facts import NO_ROW, STATE, Evidence, FactArray, Role, blank
-from processors.jobs.index import Lineage, MultiTable
 from processors.jobs.merging import nest, pair
 from processors.jobs.store import Resources, TextStore
 from processors.jobs.traits import Traits
@@ -155,7 +155,7 @@ class Window:
         again = union(known[known >= 0])
         if start == end:
             return rows, again
-        facts = evidence.facts[fresh]
+        facts = evidence.facts if fresh.all() else evidence.facts[fresh]
         self._facts, self._state = _with_room(self._facts, start, end), _with_room(self._state, start, end)
         self._rows = end
         self._facts[start:end] = facts
@@ -450,9 +450,12 @@ class Window:
 
 def _first_of_equals(spans: Hashes) -> npt.NDArray[np.bool_]:
     """Return which rows are the first with their span, all that have none included."""
+    first = np.ones(len(spans), np.bool_)
+    ascending = np.sort(spans)
+    if not ((ascending[1:] == ascending[:-1]) & (ascending[1:] != 0)).any():
+        return first
     order = np.argsort(spans, kind="stable")
     ranked = spans[order]
-    first = np.ones(len(spans), np.bool_)
     first[order[1:]] = (ranked[1:] != ranked[:-1]) | (ranked[1:] == 0)
     return first
 

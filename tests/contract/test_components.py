@@ -9,6 +9,8 @@ from random import Random
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -17,6 +19,7 @@ from pipeline import Batch, Component, ComponentId, Exporter, Extension, Kind, P
 from pipeline.clock import SystemClock
 from pipeline.registry import Registry, Role
 from pipeline.testing import FakeHost, Ledger, sample_batch
+from tests.brokers import Broker
 from tests.contract import samples
 
 REGISTRY = Registry()
@@ -29,9 +32,15 @@ ROLES: dict[Role, dict[str, Any]] = {
 ALL = [(role, kind) for role, kinds in ROLES.items() for kind in kinds]
 
 
-def build(role: Role, kind: str, folder: Path) -> Component[Any]:
+def build(role: Role, kind: str, folder: Path, **places: str) -> Component[Any]:
+    """Return the sample component; without `BROKER` and `SERVICE` it is one that is never started."""
     type_ = REGISTRY.component(role, kind)
-    config = type_.Config.model_validate(samples.placed(ROLES[role][kind], folder))
+    own = {
+        "FOLDER": str(folder),
+        "BROKER": places.get("BROKER", "localhost:9092"),
+        "http://service": places.get("SERVICE", "http://service"),
+    }
+    config = type_.Config.model_validate(samples.placed(ROLES[role][kind], own))
     return type_(config, ComponentId(kind))
 
 
@@ -88,9 +97,11 @@ async def test_building_does_nothing(role: Role, kind: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("role", "kind"), [pair for pair in ALL if pair[1] != "clickhouse"])
-async def test_starts_and_stops_twice(role: Role, kind: str, tmp_path: Path, real_host: FakeHost) -> None:
+async def test_starts_and_stops_twice(
+    role: Role, kind: str, tmp_path: Path, real_host: FakeHost, broker: Broker
+) -> None:
     """Scenario: start, stop, stop. Guarantees: everything is released; receivers refuse first."""
-    component = build(role, kind, tmp_path)
+    component = build(role, kind, tmp_path, BROKER=broker.bootstrap)
 
     await component.start(real_host)
     list(component.guide())
@@ -138,13 +149,29 @@ def test_processors_give_back_all_they_took(kind: str, seed: int, tmp_path: Path
     assert processor.wake_at() is None
 
 
+@pytest.fixture
+async def service() -> AsyncIterator[str]:
+    """An HTTP service that takes everything."""
+
+    async def take(request: web.Request) -> web.Response:
+        await request.read()
+        return web.Response(status=202)
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", take)
+    async with TestServer(application) as server:
+        yield str(server.make_url("")).rstrip("/")
+
+
 @pytest.mark.parametrize("kind", [kind for kind in samples.EXPORTERS if kind != "clickhouse"])
-async def test_exporters_deliver_what_they_handle(kind: str, tmp_path: Path, real_host: FakeHost) -> None:
+async def test_exporters_deliver_what_they_handle(
+    kind: str, tmp_path: Path, real_host: FakeHost, broker: Broker, service: str
+) -> None:
     """Scenario: one batch of each kind it handles.
 
     Guarantees: export returns, the batch and its receipt stay the engine's.
     """
-    exporter = build(Role.EXPORTERS, kind, tmp_path)
+    exporter = build(Role.EXPORTERS, kind, tmp_path, BROKER=broker.bootstrap, SERVICE=service)
     assert isinstance(exporter, Exporter)
     await exporter.start(real_host)
 

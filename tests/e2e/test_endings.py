@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pipeline.testing.program import JOBSIGHT, Ports, Program, eventually, jobsight, query
+from pipeline.testing.program import Ports, Program, eventually, jobsight
 from tests.e2e.clients import Worker, post_json
+from tests.e2e.stores import StoreAlone
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -215,32 +215,6 @@ def test_a_full_queue_asks_callers_to_try_again(data: Path, running: list[Progra
     program.send(signal.SIGTERM)
     assert program.exit_code() == 1
     assert any("accepted rows were not delivered in time" in line for line in program.errors)
-
-
-class StoreAlone:
-    """`jobsight store` by itself, as a ClickHouse server elsewhere."""
-
-    def __init__(self, data: Path, port: int, username: str, password: str) -> None:
-        self._process = subprocess.Popen(
-            [
-                *JOBSIGHT,
-                "store",
-                "--path",
-                str(data),
-                "--endpoint",
-                f"127.0.0.1:{port}",
-                "--user",
-                username,
-                "--password-env",
-                "STORE_PASSWORD",
-            ],
-            env={**os.environ, "STORE_PASSWORD": password},
-        )
-        eventually(lambda: query(port, "SELECT 1") == "1\n", what="the store")
-
-    def stop(self) -> None:
-        self._process.terminate()
-        assert self._process.wait(20) == 0
 
 
 def test_commands_without_a_collector(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 
-from pipeline.columns import any_value_text, attributes, hex_text, unnest
+from pipeline.columns import any_value_text, attribute_texts, attributes, hex_text, texts_at, unnest
 from pipeline.kinds import ANY_VALUE, ATTRIBUTES
 
 TEXT = st.text(alphabet='ab"\\\n\x01é𝄞<', max_size=4)
@@ -101,6 +101,38 @@ def test_any_value_text(values: list[Any], skipped: int) -> None:
 
     expected = ([as_string(value) for value in values] + [""])[skipped:]
     assert any_value_text(cells).to_pylist() == expected
+
+
+@given(st.lists(VALUES | TEXT, min_size=1, max_size=6), st.booleans(), st.data())
+def test_texts_at_places(values: list[Any], with_null: bool, data: st.DataObject) -> None:
+    """Scenario: values of all types at any places, twice or nowhere. Guarantees: their text, null where it is empty."""
+    cells = pa.array([cell(value) for value in values] + [None] * with_null, ANY_VALUE)
+    places = data.draw(st.lists(st.integers(-1, len(cells) - 1)))
+
+    texts = [*map(as_string, values), *[""] * with_null]
+    expected = [(texts[place] or None) if place >= 0 else None for place in places]
+    assert texts_at(cells, np.array(places, np.int64)).to_pylist() == expected
+
+
+@given(
+    st.lists(st.none() | st.lists(st.tuples(st.sampled_from("abc"), VALUES | TEXT), max_size=4), min_size=1), st.data()
+)
+def test_attribute_texts(lists: list[Any], data: st.DataObject) -> None:
+    """Scenario: attributes, equal keys and null lists among them, of some rows.
+
+    Guarantees: the first of equal keys as text, null where the row has none or has it empty.
+    """
+    column = pa.array(
+        [None if pairs is None else [{"key": key, "value": cell(value)} for key, value in pairs] for pairs in lists],
+        ATTRIBUTES,
+    )
+    rows = data.draw(st.lists(st.integers(0, len(lists) - 1)))
+
+    found = attribute_texts(column, np.array(rows, np.int64), ["a", "missing", "b"])
+
+    firsts = [{key: as_string(value) for key, value in reversed(lists[row] or [])} for row in rows]
+    for key, texts in zip(("a", "missing", "b"), found, strict=True):
+        assert texts.to_pylist() == [first.get(key) or None for first in firsts]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def arguments(*words: str) -> argparse.Namespace:
 
 
 def demo(*words: str) -> int:
-    return command.run(arguments(*words))
+    return command.run(arguments("--seed", "20261", *words))
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
@@ -64,6 +64,18 @@ def test_same_seed_same_ids_on_the_wire() -> None:
         )
     assert seen[0] == seen[1]
     assert not seen[0] & seen[2]
+
+
+def test_without_a_seed_no_two_runs_are_alike(tmp_path: Path) -> None:
+    """Scenario: two runs without --seed. Guarantees: different seeds, which the truth names, so different ids."""
+    files = [tmp_path / "one.json", tmp_path / "two.json"]
+    for file in files:
+        with grpc_sink() as sink:
+            words = ("--endpoint", sink.endpoint, "--duration", "0.5", "--quiet", "--truth", str(file))
+            assert command.run(arguments(*words)) == 0
+
+    one, two = (json.loads(file.read_text(encoding="utf-8"))["seed"] for file in files)
+    assert one != two
 
 
 def test_quiet(capsys: pytest.CaptureFixture[str]) -> None:

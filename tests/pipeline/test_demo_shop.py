@@ -82,6 +82,16 @@ def test_nothing_is_left_hanging(run: tuple[int, float, float]) -> None:
         assert len(life) <= JOBS[life[0].job_class].attempts
 
 
+def test_two_seeds_share_no_job() -> None:
+    """Scenario: days of two seeds. Guarantees: no job id of one is in the other, BullMQ's numbers included."""
+    one, other = (
+        {(fact.system, fact.queue, fact.job_id) for s in spans(day(seed)) if isinstance(fact := s.fact, Enqueue)}
+        for seed in (1, 2)
+    )
+    assert one
+    assert not one & other
+
+
 @settings(max_examples=12)
 @given(RUNS)
 def test_queues_empty_again(run: tuple[int, float, float]) -> None:

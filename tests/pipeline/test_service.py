@@ -15,6 +15,7 @@ from pipeline import (
     Host,
     Kind,
     Processor,
+    Receipt,
     Receiver,
     ShuttingDown,
     StartError,
@@ -22,6 +23,7 @@ from pipeline import (
 )
 from pipeline.config.load import load_plan
 from pipeline.exporting import ExporterConfig
+from pipeline.kinds import Signal
 from pipeline.registry import Registry
 from pipeline.service import Service
 from pipeline.testing import Ledger, logs_batch, spans_batch
@@ -101,6 +103,37 @@ class Joint(Processor[Config]):
         return self.held
 
 
+class Homely(Joint):
+    """Shared, and at home in traces pipelines."""
+
+    kind = "homely"
+    home_signal = Signal.TRACES
+
+
+class Prompt(Processor[Config]):
+    """Wants to be woken as soon as it holds something, and lets go of it then."""
+
+    kind = "prompt"
+    Config = Config
+    handles = frozenset(Kind)
+    shared = True
+    held: list[Batch]
+
+    async def start(self, host: Host) -> None:
+        self.held = []
+
+    def process(self, batch: Batch) -> list[Batch]:
+        self.held.append(batch)
+        return []
+
+    def wake_at(self) -> float | None:
+        return 0.0 if self.held else None
+
+    def tick(self, now: float) -> list[Batch]:
+        held, self.held = self.held, []
+        return held
+
+
 class Sink(Exporter[ExporterConfig]):
     kind = "sink"
     Config = ExporterConfig
@@ -141,7 +174,9 @@ def _fresh() -> None:
 
 
 def build(*sets: str) -> Service:
-    return Service(load_plan([YAML], sets, environ={}, registry=Registry.of(Source, Picky, Joint, Sink, Aside)))
+    return Service(
+        load_plan([YAML], sets, environ={}, registry=Registry.of(Source, Picky, Joint, Homely, Prompt, Sink, Aside))
+    )
 
 
 @asynccontextmanager
@@ -286,3 +321,49 @@ async def test_pipelines_share_a_processor_that_looks_across_signals() -> None:
         "joint drains ['logs', 'spans']",
     ]
     assert sink.rows == 5
+
+
+async def test_a_shared_processor_at_home_in_one_signal() -> None:
+    """Scenario: a logs and two traces pipelines with a processor at home in traces, and one at home anywhere.
+
+    Guarantees: each traces pipeline has its own instance, the logs go to the first, which ends after them.
+    """
+    pipelines = (
+        "{logs: {receivers: [source], processors: [homely, joint], exporters: [sink]},"
+        " traces: {receivers: [source], processors: [homely], exporters: [sink]},"
+        " traces/2: {receivers: [source], processors: [joint, homely], exporters: [sink]}}"
+    )
+    async with running("processors={joint: {}, homely: {}}", f"service.pipelines={pipelines}") as (_, source, sink):
+        await source.host.emit(spans_batch(3))
+        await source.host.emit(logs_batch(2))
+
+    assert sorted(event for event in EVENTS if event.startswith("joint drains")) == [
+        "joint drains ['logs', 'spans']",
+        "joint drains ['spans']",
+        "joint drains ['spans']",
+    ]
+    assert sink.rows == 8
+
+
+async def test_a_visitor_wakes_a_shared_processor_at_home() -> None:
+    """Scenario: only the second pipeline that names a shared processor has work; the first, its home, is idle.
+
+    Guarantees: the processor is woken when it wants, not when its home has work or ends.
+    """
+    pipelines = (
+        "{traces: {receivers: [source], processors: [prompt], exporters: [sink]},"
+        " logs: {receivers: [source], processors: [prompt], exporters: [sink]}}"
+    )
+    ledger = Ledger()
+    delivered = asyncio.Event()
+    async with running("processors.prompt={}", f"service.pipelines={pipelines}") as (_, source, sink):
+        for number in range(3):
+            receipt = Receipt.issue(str(number), delivered.set)
+            await source.host.emit(logs_batch(2, receipt=receipt))
+            await asyncio.wait_for(delivered.wait(), 5)
+            delivered.clear()
+        assert sink.rows == 6
+        await source.host.emit(spans_batch(3, receipt=ledger.receipt("spans")))
+
+    assert sink.rows == 9
+    assert ledger.complete == ["spans"]

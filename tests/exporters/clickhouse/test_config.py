@@ -74,6 +74,7 @@ def test_connection_params_win_over_the_url() -> None:
         ({"table_engine": {"name": "MergeTree(); DROP TABLE x"}}, "must be an engine of the MergeTree family"),
         ({"traces_table_name": ""}, "at least 1 character"),
         ({"jobs_table_name": ""}, "at least 1 character"),
+        ({"failure_clusters_table_name": ""}, "at least 1 character"),
         ({"alerts_table_name": ""}, "at least 1 character"),
         ({"metrics_tables": {"gauge": {"name": ""}}}, "at least 1 character"),
         ({"databse": "x"}, "Extra inputs"),
@@ -136,7 +137,13 @@ def test_table_names() -> None:
     defaults = config().table_names()
     changed = config(metrics_tables={"sum": {"name": "sums"}}, metrics_table_name="ignored").table_names()
     prefixed = config(
-        metrics_table_name="m", logs_table_name="l", traces_table_name="t", jobs_table_name="j", alerts_table_name="a"
+        metrics_table_name="m",
+        logs_table_name="l",
+        traces_table_name="t",
+        jobs_table_name="j",
+        job_dependencies_table_name="d",
+        alerts_table_name="a",
+        failure_clusters_table_name="f",
     ).table_names()
 
     assert defaults == {
@@ -148,6 +155,8 @@ def test_table_names() -> None:
         "exponential_histogram": "otel_metrics_exponential_histogram",
         "summary": "otel_metrics_summary",
         "jobs": "jobs",
+        "job_dependencies": "job_dependencies",
+        "failure_clusters": "failure_clusters",
         "alerts": "job_alerts",
     }
     assert changed == {**defaults, "sum": "sums"}
@@ -160,6 +169,8 @@ def test_table_names() -> None:
         "exponential_histogram": "m_exponential_histogram",
         "summary": "m_summary",
         "jobs": "j",
+        "job_dependencies": "d",
+        "failure_clusters": "f",
         "alerts": "a",
     }
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from exporters.clickhouse.config import ClickHouseConfig
-from exporters.clickhouse.schema import Schema, forgets_tokens, identifier, insertable, literal, replacing, ttl_clause
+from exporters.clickhouse.schema import Schema, forgets_tokens, identifier, insertable, literal, special, ttl_clause
 from exporters.clickhouse.tables import JOBS, LOGS, METRICS, TABLES, TRACES, Table
 from pipeline.kinds import MetricType
 from tests.exporters.clickhouse.servers import Store
@@ -17,6 +18,8 @@ MAP = "Map(LowCardinality(String), String)"
 Z = "CODEC(ZSTD(1))"
 DZ = "CODEC(Delta(8), ZSTD(1))"
 TIME = "DateTime64(9)"
+MADE_THERE = {"logs": {"TimestampTime"}, "job_dependencies": {"QueueLatency", "Duration"}}
+"""Columns of our tables that the server fills."""
 
 SPAN_COLUMNS = [
     ("Timestamp", TIME, DZ),
@@ -312,7 +315,7 @@ def test_every_column_that_is_written_is_there(store: Store, made: tuple[Schema,
 
     for table in TABLES:
         there = insertable(store.run(schema.describe(names[table.key])))
-        assert there - set(table.no_rows().column_names) == ({"TimestampTime"} if table is LOGS else set())
+        assert there - set(table.no_rows().column_names) == MADE_THERE.get(table.key, set())
         assert set(table.no_rows().column_names) <= there
 
 
@@ -354,10 +357,12 @@ def test_clusters_and_engines() -> None:
     assert statements[0] == "CREATE DATABASE IF NOT EXISTS `otel` ON CLUSTER '{cluster}'"
     assert all("ON CLUSTER '{cluster}'" in text for text in statements)
     tables = [text for text in statements if text.startswith("CREATE TABLE")]
-    assert len(tables) == 10
-    assert all("ENGINE = ReplicatedMergeTree('/tables/{shard}/{table}', '{replica}')" in text for text in tables[:-1])
-    jobs = "ENGINE = ReplicatedReplacingMergeTree('/tables/{shard}/{table}', '{replica}', Version, IsDeleted)"
-    assert jobs in tables[-1]
+    engines = Counter(text.partition("ENGINE = ")[2].partition("\n")[0] for text in tables)
+    assert engines == {
+        "ReplicatedMergeTree('/tables/{shard}/{table}', '{replica}')": 10,
+        "ReplicatedReplacingMergeTree('/tables/{shard}/{table}', '{replica}', Version, IsDeleted)": 1,
+        "ReplicatedAggregatingMergeTree('/tables/{shard}/{table}', '{replica}')": 1,
+    }
     assert all("replicated_deduplication_window_seconds = 604800" in text for text in tables)
     assert not any("non_replicated" in text for text in tables)
 
@@ -382,9 +387,11 @@ def test_clusters_and_engines() -> None:
         ("SharedMergeTree", "'/x', 'r'", "SharedReplacingMergeTree('/x', 'r', Version, IsDeleted)"),
     ],
 )
-def test_jobs_are_as_replicated_as_the_rest(engine: str, params: str, expected: str) -> None:
-    """Scenario: `table_engine` of every sort. Guarantees: path and replica are kept, the version is always there."""
-    assert replacing(engine, params, ("Version", "IsDeleted")) == expected
+def test_our_own_tables_are_as_replicated_as_the_rest(engine: str, params: str, expected: str) -> None:
+    """Scenario: `table_engine` of every sort. Guarantees: path and replica are kept, what is ours is always there."""
+    assert special("Replacing", engine, params, ("Version", "IsDeleted")) == expected
+    aggregating = expected.replace("Replacing", "Aggregating").replace("Version, IsDeleted", "").replace(", )", ")")
+    assert special("Aggregating", engine, params) == aggregating
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.columns import attributes, with_attributes
+from pipeline.columns import Group, attributes, with_attributes
 from pipeline.kinds import ATTRIBUTES
 
 
@@ -15,7 +15,7 @@ def test_values_of_every_plain_type_are_added() -> None:
     Guarantees: each arrives as its OTLP type, and the first row is as it was.
     """
     lists: Any = pa.array([[], []], ATTRIBUTES)
-    group: list[tuple[str, str | bool | float]] = [("text", "a"), ("truth", True), ("int", 3), ("double", 2.5)]
+    group: Group = [("text", "a"), ("truth", True), ("int", 3), ("double", 2.5)]
 
     tagged = with_attributes(lists, np.array([1]), np.array([0]), [group])
 

@@ -9,11 +9,17 @@ import io
 import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from pipeline import Batch, Kind, Receipt
+from pipeline.alerts import Alert, AlertState, Severity, alert_batch
+from pipeline.kinds import FAILURE_CLUSTERS
 from pipeline.report import command
+from pipeline.testing import failure_clusters_batch
 from tests.exporters.clickhouse.conftest import Start
 from tests.exporters.clickhouse.job_rows import SECOND, Row, job_row, jobs_batch
 from tests.exporters.clickhouse.servers import Store
@@ -251,6 +257,49 @@ async def test_lost(ask: Ask, fill: Fill, capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.integration
+async def test_alerts(ask: Ask, start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    """Scenario: alerts that fire, that are over (at the moment of their last message), of long ago; one told twice.
+
+    Guarantees: a row an alert; what fires first, the worst of it first; what was suppressed is added up.
+    """
+
+    def told(subject: str, seconds: float, severity: Severity = Severity.WARNING, **fields: Any) -> Alert:
+        return Alert("FailureCluster", severity, subject, f"{subject} fails.\nMuch.", ago(seconds), **fields)
+
+    moment = ago(30)
+    over = replace(told("over", 0), timestamp=moment)
+    rows = [
+        replace(over, state=AlertState.RESOLVED, text="Over."),
+        over,
+        told("warns", 90, labels={"suppressed": "4"}, trace_ids=("aa", "bb")),
+        told("warns", 60, Severity.CRITICAL, labels={"suppressed": "3"}, runbook="https://x"),
+        told("young", 10),
+        told("old", 100_000),
+    ]
+    exporter = await start()
+    await exporter.export(alert_batch(rows, Receipt.issue("alerts")))
+
+    found = await rows_of(ask, capsys, "alerts")
+    everything = await rows_of(ask, capsys, "alerts", "--since", "0")
+
+    assert [(row["subject"], row["state"], row["severity"], row["told"]) for row in found] == [
+        ("warns", "firing", "critical", 2),
+        ("young", "firing", "warning", 1),
+        ("over", "resolved", "warning", 1),
+    ]
+    warns = found[0]
+    assert (warns["suppressed"], warns["text"], warns["runbook"], warns["trace"]) == (
+        7,
+        "warns fails.",
+        "https://x",
+        "aa",
+    )
+    assert [row["subject"] for row in everything] == ["warns", "young", "old", "over"]
+    assert await ask("alerts", "--since", "1ms") == 0
+    assert "no alerts within the last 1s (--since)" in capsys.readouterr().out
+
+
+@pytest.mark.integration
 async def test_nothing_found(ask: Ask, fill: Fill, capsys: pytest.CaptureFixture[str]) -> None:
     """Scenario: nothing that is asked for. Guarantees: a line that says what was looked for, and how far back."""
     await fill([job_row(timestamp=ago(7200))])
@@ -268,7 +317,7 @@ async def test_nothing_found(ask: Ask, fill: Fill, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("words", [("jobs",), ("errors",), ("retries",), ("job", "7"), ("lost",)])
+@pytest.mark.parametrize("words", [("jobs",), ("errors",), ("retries",), ("job", "7"), ("lost",), ("alerts",)])
 async def test_no_table_yet(words: tuple[str, ...], ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
     """Scenario: nothing was ever written. Guarantees: one line that asks for the processor, exit code 1."""
     assert await ask(*words) == 1
@@ -276,8 +325,56 @@ async def test_no_table_yet(words: tuple[str, ...], ask: Ask, capsys: pytest.Cap
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.count("\n") == 1
-    assert "no jobs yet. Is processor `jobs` in the pipeline" in shown.err
+    expected = "no alerts yet" if words == ("alerts",) else "no jobs yet. Is processor `jobs` in the pipeline"
+    assert expected in shown.err
     assert "Code:" not in shown.err
+
+
+@pytest.mark.integration
+async def test_clusters(
+    start: Start, store: Store, database: str, ask: Ask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Scenario: a cluster that opened and was resolved, another that goes on, an old one.
+
+    Guarantees: a row each as it is now, what goes on first, the first cause in words; the old one with `--since 0`.
+    """
+
+    def change(name: str, state: str, seconds: float, **more: Any) -> dict[str, Any]:
+        (row,) = failure_clusters_batch(1).table.to_pylist()
+        return {
+            **row,
+            "cluster_id": name,
+            "state": state,
+            "timestamp": ago(seconds),
+            "last_seen_at": ago(seconds),
+            **more,
+        }
+
+    rows = [
+        change("over", "opened", 60, failures=11),
+        change("over", "resolved", 20, failures=40, job_classes=["Charge", "Refund"]),
+        change("on", "opened", 50, causes=[]),
+        change("old", "resolved", 3 * 86_400),
+    ]
+    table = pa.Table.from_pylist(rows, FAILURE_CLUSTERS)
+    await (await start()).export(Batch(Kind.FAILURE_CLUSTERS, table, Receipt.issue("clusters")))
+
+    on, over = await rows_of(ask, capsys, "clusters")
+    everything = await rows_of(ask, capsys, "clusters", "--since", "0")
+
+    assert (on["state"], on["in common"]) == ("opened", "")
+    assert (over["state"], over["classes"], over["failures"]) == ("resolved", "Charge, Refund", 40)
+    assert over["in common"] == "dependency = mail-api: 95 % of failures, 0 % of successes"
+    assert (over["error"], over["category"], over["a message"]) == ("ValueError", "validation", "no such customer")
+    assert len(everything) == 3
+
+
+@pytest.mark.integration
+async def test_no_clusters_yet(ask: Ask, capsys: pytest.CaptureFixture[str]) -> None:
+    """Scenario: the table is not there. Guarantees: which processor makes it, exit code 1."""
+    assert await ask("clusters") == 1
+
+    assert "no clusters yet. Is processor `failure_cluster` in the pipeline" in capsys.readouterr().err
 
 
 @pytest.mark.integration
@@ -312,8 +409,10 @@ def test_without_a_name_the_reports_are_listed(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("costs",), "'errors', 'job', 'jobs', 'lost', 'retries'"),
+        (("costs",), "'alerts', 'clusters', 'errors', 'job', 'jobs', 'lost', 'retries', 'workflow', 'workflows'"),
         (("job",), "JOB_ID"),
+        (("workflow",), "TRACE_ID"),
+        (("workflow", "7d3c"), "'7d3c' is no trace id: 32 hexadecimal digits"),
         (("jobs", "--since", "1w"), "'1w' is no duration: write 90s, 15m, 1h, 7d, or 0"),
         (("jobs", "--since", "-1h"), "--since"),
         (("jobs", "--since", "99999999d"), "is no duration"),

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.hash_table import HashTable, union, without
-from pipeline.hashing import hex_of, span_hashes, text_hashes, words_of
-from processors.jobs.index import Lineage, MultiTable
+from pipeline.hashing import hex_of, name_hashes, span_hashes, text_hashes, words_of
+from pipeline.index import Lineage, MultiTable
 from processors.jobs.parsing import durations_ns, integers, retry_errors, status_errors, times_ns
 
 TEXTS = st.lists(st.none() | st.text(max_size=20) | st.text("ab", min_size=250, max_size=300), max_size=20)
@@ -221,3 +221,12 @@ def test_retry_reasons(reason: str, type_: str | None, text: str) -> None:
     kinds, messages = retry_errors(pa.array([reason]), PATTERN)
 
     assert (kinds.to_pylist(), messages.to_pylist()) == ([type_], [text])
+
+
+@given(st.lists(st.none() | st.sampled_from(["", "mailers", "low", "high" * 90]) | st.text(max_size=40), max_size=200))
+def test_names_have_the_hashes_of_texts(names: list[str | None]) -> None:
+    """Scenario: columns short and long, with few and with many distinct names. Guarantees: as one by one."""
+    one_by_one = [int(text_hashes(pa.array([name], pa.string()))[0]) for name in names]
+
+    assert name_hashes(pa.array(names, pa.string())).tolist() == one_by_one
+    assert text_hashes(pa.array(names, pa.string())).tolist() == one_by_one

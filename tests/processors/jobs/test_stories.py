@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -84,6 +85,7 @@ def story(seed: int) -> list[Span | Log]:
 SEEDS = st.integers(0, 2**32)
 
 
+@pytest.mark.timeout(180)
 @settings(max_examples=60)
 @given(seed=SEEDS, shuffle=SEEDS, restart=st.booleans())
 def test_order_and_splits_do_not_change_the_rows(seed: int, shuffle: int, restart: bool) -> None:

@@ -1,0 +1,5 @@
+"""Sends alerts to any HTTP endpoint as JSON."""
+
+from exporters.webhook.exporter import WebhookExporter
+
+__all__ = ["WebhookExporter"]

@@ -1,0 +1,226 @@
+"""The job rows and jobs that are remembered, and their indexes. What is counted of them is written beside them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.hash_table import HashTable, Rows, union
+from pipeline.hashing import Hashes
+from pipeline.index import MultiTable
+from processors.job_dependencies.evidence import Evidence
+from processors.job_dependencies.facts import JOB, NONE, ROW, TOLD, Records, blank, with_room
+
+_FEWEST: Final = 1024
+
+
+class Book:
+    """Rows and jobs, in numbers that hold until `forget` is called."""
+
+    def __init__(self) -> None:
+        # never empty, so that NONE may stand in an index whose result is not used
+        self._rows, self._row_count = blank(_FEWEST, ROW), 0
+        self._jobs, self._job_count = blank(_FEWEST, JOB), 0
+        self._index()
+
+    def _index(self) -> None:
+        self._spans = HashTable(self._row_count)
+        self._keys = HashTable(self._job_count)
+        self._names = HashTable(self._job_count)
+        self._enqueues = HashTable()
+        self._members = MultiTable()
+        self._matching = MultiTable()
+
+    def __len__(self) -> int:
+        return self._job_count
+
+    @property
+    def rows(self) -> Records:
+        return self._rows[: self._row_count]
+
+    @property
+    def jobs(self) -> Records:
+        return self._jobs[: self._job_count]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory in use, the room that arrays keep for growing included."""
+        tables = (self._spans, self._keys, self._names, self._enqueues, self._members, self._matching)
+        return self._rows.nbytes + self._jobs.nbytes + sum(table.nbytes for table in tables)
+
+    # looking up
+
+    def of_rows(self, rows: Rows, name: str) -> npt.NDArray[Any]:
+        """Return a column at `rows`; what stands for NONE is anything."""
+        return self._rows[name][rows]
+
+    def of_jobs(self, jobs: Rows, name: str) -> npt.NDArray[Any]:
+        """Return a column at `jobs`; what stands for NONE is anything."""
+        return self._jobs[name][jobs]
+
+    def rows_of_spans(self, spans: Hashes) -> Rows:
+        """Return the row that each span has, or was merged into, where that one is valid; NONE for other spans."""
+        found = self._spans.find(spans)
+        merged = self._rows["deleted"][found]
+        merged &= found >= 0
+        if merged.any():
+            found[merged] = self._rows["alias"][found[merged]]
+            found[merged & (found >= 0) & self._rows["deleted"][found]] = NONE
+        return found
+
+    def are_rows(self, spans: Hashes) -> npt.NDArray[np.bool_]:
+        """Return which spans have a row, valid or not."""
+        known: npt.NDArray[np.bool_] = self._spans.find(spans) >= 0
+        return known
+
+    def jobs_of(self, keys: Hashes) -> Rows:
+        """Return the number of each job; NONE for those that are not known."""
+        return self._keys.find(keys)
+
+    def jobs_named(self, name_keys: Hashes) -> Rows:
+        """Return the number of the job that children call so; NONE where it is not known."""
+        found = self._names.find(name_keys)
+        return np.where((found >= 0) & (self._jobs["name_key"][found] == name_keys), found, NONE)
+
+    def bulk_enqueues(self, rows: Rows) -> Rows:
+        """Return the row that enqueued several jobs at once, that of each of `rows` too; NONE where it is not known.
+
+        What `rows` are about is looked at again when such a row learns of its parent.
+        """
+        ids = self._rows["match"][rows]
+        self._matching.add(ids, rows)
+        found = self._enqueues.find(ids)
+        return np.where((found >= 0) & ~self._rows["deleted"][found], found, NONE)
+
+    def members(self, jobs: Rows) -> tuple[Rows, Rows]:
+        """Return `(number, row)` pairs: all rows of each of `jobs`, deleted ones too, job by job, in order of time."""
+        keys = self._jobs["key"][jobs]
+        numbers, rows = self._members.find(keys)
+        current = self._rows["key"][rows] == keys[numbers]
+        numbers, rows = numbers[current], rows[current]
+        # a row that left a job and came back stands there twice
+        order = np.lexsort((self._rows["span"][rows], self._rows["time"][rows], numbers))
+        numbers, rows = numbers[order], rows[order]
+        if len(rows) > 1:
+            again = (rows[1:] == rows[:-1]) & (numbers[1:] == numbers[:-1])
+            if again.any():
+                keep = np.concatenate([[True], ~again])
+                numbers, rows = numbers[keep], rows[keep]
+        return numbers, rows
+
+    # taking in
+
+    def absorb(self, evidence: Evidence, stamp: int) -> Hashes:
+        """Take in rows; return the keys of the jobs that they are or were about."""
+        told = evidence.rows
+        found = self._spans.find(told["span"])
+        known = np.flatnonzero(found >= 0)
+        newer = known[told["version"][known] >= self._rows["version"][found[known]]]
+        rows = found[newer]
+        before = self._rows["key"][rows]
+        after = told["key"][newer]
+        for name in TOLD:
+            self._rows[name][rows] = told[name][newer]
+        fresh = told[found < 0]
+        start, self._row_count = self._row_count, self._row_count + len(fresh)
+        self._rows = with_room(self._rows, start, self._row_count)
+        self._rows[start : self._row_count] = fresh
+        numbers = np.arange(start, self._row_count)
+        self._spans.add(fresh["span"], numbers)
+        moved = before != after
+        self._add_members(np.concatenate([numbers, rows[moved]]))
+        self._add_bulk(numbers)
+        self._alias(*evidence.merged, told["span"])
+        keys: Hashes = union(before[before != 0], after, fresh["key"], self._depending(np.concatenate([numbers, rows])))
+        self._touch(keys, stamp)
+        return keys
+
+    def _add_members(self, rows: Rows) -> None:
+        self._members.add(self._rows["key"][rows], rows)
+
+    def _add_bulk(self, rows: Rows) -> None:
+        bulk = rows[self._rows["unsent"][rows]]
+        self._enqueues.add(self._rows["own_id"][bulk], bulk)
+
+    def _depending(self, rows: Rows) -> Hashes:
+        """Return the keys of the jobs that looked for their parent at one of `rows`, which enqueue several at once."""
+        bulk = rows[self._rows["unsent"][rows] & self._rows["has_parent"][rows]]
+        _, found = self._matching.find(self._rows["own_id"][bulk])
+        keys: Hashes = self._rows["key"][found]
+        return keys
+
+    def _alias(self, places: Rows, spans: Hashes, told: Hashes) -> None:
+        """Note that `spans` were merged into the rows of `told[places]`, whether or not they have rows themselves."""
+        if len(places) == 0:
+            return
+        distinct, firsts = np.unique(spans, return_index=True)
+        into = self._spans.find(told[places[firsts]])
+        found = self._spans.find(distinct)
+        new = found < 0
+        # a place for it until its own row is told of: deleted, of version 0, of no job
+        start, self._row_count = self._row_count, self._row_count + int(np.count_nonzero(new))
+        self._rows = with_room(self._rows, start, self._row_count)
+        places_for = blank(self._row_count - start, ROW)
+        places_for["span"], places_for["deleted"] = distinct[new], True
+        self._rows[start : self._row_count] = places_for
+        found[new] = np.arange(start, self._row_count)
+        self._spans.add(distinct[new], found[new])
+        self._rows["alias"][found] = into
+
+    def _touch(self, keys: Hashes, stamp: int) -> None:
+        found = self._keys.find(keys)
+        fresh = keys[found < 0]
+        start, self._job_count = self._job_count, self._job_count + len(fresh)
+        self._jobs = with_room(self._jobs, start, self._job_count)
+        jobs = blank(len(fresh), JOB)
+        jobs["key"], jobs["told"], jobs["stamp"] = fresh, np.nan, stamp
+        self._jobs[start : self._job_count] = jobs
+        self._keys.add(fresh, np.arange(start, self._job_count))
+        self._jobs["stamp"][found[found >= 0]] = stamp
+
+    def rename(self, jobs: Rows, name_keys: Hashes) -> None:
+        """Set by what name children know each of `jobs`; 0 for none."""
+        changed = self._jobs["name_key"][jobs] != name_keys
+        jobs, name_keys = jobs[changed], name_keys[changed]
+        self._jobs["name_key"][jobs] = name_keys
+        named = name_keys != 0
+        # of two jobs with one name, which should not be, the first is found
+        distinct, firsts = np.unique(name_keys[named], return_index=True)
+        self._names.swap(distinct, jobs[named][firsts])
+
+    # forgetting
+
+    def forget(self, stamp: int) -> int:
+        """Forget the jobs without news since tick `stamp`; numbers change. Returns how many."""
+        gone = self.jobs["stamp"] <= stamp
+        number = int(np.count_nonzero(gone))
+        if number == 0:
+            return 0
+        jobs = self.jobs[~gone]
+        row_jobs = self._keys.find(self.rows["key"])
+        # places for merged rows go with what they were merged into
+        alias = self.rows["alias"]
+        row_jobs = np.where((row_jobs < 0) & (alias >= 0), row_jobs[alias], row_jobs)
+        kept = (row_jobs >= 0) & ~gone[row_jobs]
+        rows = self.rows[kept]
+        place = np.where(kept, np.cumsum(kept) - 1, NONE)
+        rows["alias"] = np.where(rows["alias"] >= 0, place[rows["alias"]], NONE)
+        self.load(rows, jobs)
+        return number
+
+    def load(self, rows: Records, jobs: Records) -> None:
+        """Take over rows and jobs, and build the indexes anew."""
+        self._row_count, self._job_count = len(rows), len(jobs)
+        self._rows = with_room(rows, len(rows), _FEWEST)
+        self._jobs = with_room(jobs, len(jobs), _FEWEST)
+        self._index()
+        numbers = np.arange(len(rows))
+        self._spans.add(rows["span"], numbers)
+        self._add_members(numbers)
+        self._add_bulk(numbers)
+        self._keys.add(jobs["key"], np.arange(len(jobs)))
+        named = np.flatnonzero(jobs["name_key"])
+        distinct, firsts = np.unique(jobs["name_key"][named], return_index=True)
+        self._names.add(distinct, named[firsts])

@@ -1,0 +1,210 @@
+"""Turns decisions into what has to be added to edges: the difference to what was counted before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.hash_table import HashTable, Rows
+from pipeline.hashing import Hashes, combined
+from processors.job_dependencies.ancestry import Ancestry
+from processors.job_dependencies.book import Book
+from processors.job_dependencies.climbing import callers
+from processors.job_dependencies.deciding import Decision
+from processors.job_dependencies.facts import NONE, NodeKind, Records, Via
+from processors.job_dependencies.names import Edges, edges_of
+from processors.job_dependencies.tally import Tally, counts, samples
+
+
+class FanOut:
+    """How many calls each execution or request made on each edge; forgets its older half when it is full."""
+
+    def __init__(self) -> None:
+        self._young, self._old = HashTable(), HashTable()
+
+    @property
+    def nbytes(self) -> int:
+        return self._young.nbytes + self._old.nbytes
+
+    def add(self, instances: Hashes, edges: npt.NDArray[np.int32], number: int) -> tuple[Rows, Rows, Rows]:
+        """Add `number` for each of `instances`, 0 for unknown ones.
+
+        Returns for each distinct pair of instance and edge the place where it is first, the calls before, and after.
+        """
+        known = np.flatnonzero(instances)
+        keys = combined(instances[known], edges[known].astype(np.uint64))
+        distinct, firsts, calls = np.unique(keys, return_index=True, return_counts=True)
+        before = self._young.find(distinct)
+        if len(self._old):
+            before = np.where(before < 0, self._old.find(distinct), before)
+        before = np.maximum(before, 0)
+        after = np.maximum(before + number * calls, 0)
+        self._young.swap(distinct, after)
+        return known[firsts], before, after
+
+    def shrink(self, limit: int) -> None:
+        """Forget what was not asked for lately if more than `limit` bytes are in use."""
+        if self.nbytes > limit:
+            self._old, self._young = self._young, HashTable(len(self._young))
+
+    def items(self) -> tuple[Hashes, Rows]:
+        """Return everything, for `load`."""
+        keys, values = self._old.items()
+        newer = self._young.items()
+        kept = self._young.find(keys) < 0
+        return np.concatenate([keys[kept], newer[0]]), np.concatenate([values[kept], newer[1]])
+
+    def load(self, keys: Hashes, values: Rows) -> None:
+        """Take over what `items` gave."""
+        self._young.add(keys, values)
+
+
+@dataclass(slots=True, eq=False)
+class Counted:
+    """What was new: calls by jobs and requests on edges, and the executions and requests that made the most."""
+
+    jobs: Rows
+    """The jobs whose call was counted or moved."""
+    edges: npt.NDArray[np.int32]
+    """For each of them its edge."""
+    crowds: Hashes
+    """Executions and requests that now have more calls than before, over all edges, ..."""
+    sizes: Rows
+    """... how many, ..."""
+    examples: Rows
+    """... and one of the jobs that they enqueued."""
+
+
+_ALL_EDGES = np.int32(-2)
+"""In the place of an edge: the calls on all edges of an execution."""
+
+
+def count_jobs(
+    book: Book, edges: Edges, fan_out: FanOut, tally: Tally, jobs: Rows, decision: Decision, due: npt.NDArray[np.bool_]
+) -> Counted:
+    """Add to `tally` what is new or different of the jobs that are `due`, and note in the book what was counted."""
+    chosen = due & decision.called
+    edge = np.full(len(jobs), NONE, np.int32)
+    edge[chosen] = edges.numbers(decision.edge[chosen])
+    before = book.jobs["edge"][jobs]
+    due_rows = due[decision.numbers]
+    _count_executions(book, tally, decision.rows[due_rows], edge[decision.numbers[due_rows]])
+
+    moved = due & (edge != before)
+    gone = np.flatnonzero(moved & (before >= 0))
+    _add_calls(fan_out, tally, book, jobs[gone], -1)
+    come = np.flatnonzero(moved & (edge >= 0))
+    for name, values in (
+        ("edge", edge),
+        ("time", decision.time),
+        ("instance", decision.instance),
+        ("parent_key", decision.parent_key),
+    ):
+        book.jobs[name][jobs[moved]] = values[moved]
+    crowds, sizes, examples = _add_calls(fan_out, tally, book, jobs[come], 1)
+    return Counted(jobs[come], edge[come], crowds, sizes, jobs[come][examples])
+
+
+def _add_calls(fan_out: FanOut, tally: Tally, book: Book, jobs: Rows, number: int) -> tuple[Hashes, Rows, Rows]:
+    """Count calls once more or once less; return the instances, how many calls they have now, and a call of each."""
+    if len(jobs) == 0:
+        return np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.int64)
+    instances, edges, times = (book.of_jobs(jobs, name) for name in ("instance", "edge", "time"))
+    places, before, after = fan_out.add(instances, edges, number)
+    parents = np.zeros(len(jobs), np.int64)
+    parents[places] = (after > 0).astype(np.int64) - (before > 0)
+    size = np.zeros(len(jobs), np.uint64)
+    size[places] = after if number > 0 else 0
+    tally.add(counts(edges, times, calls=number, parents=parents, fan_out=size))
+    places, _, after = fan_out.add(instances, np.full(len(jobs), _ALL_EDGES), number)
+    return instances[places], after, places
+
+
+def _count_executions(book: Book, tally: Tally, rows: Rows, edge: npt.NDArray[np.int32]) -> None:
+    """Count executions and failures on the edges of their jobs, each once, and take back those that are no more."""
+    before = book.of_rows(rows, "edge")
+    after = np.where(book.of_rows(rows, "execution") & ~book.of_rows(rows, "deleted"), edge, NONE)
+    failure = book.of_rows(rows, "failed") & (after >= 0)
+    failure_before = book.of_rows(rows, "counted_failure")
+    changed = np.flatnonzero((before != after) | (failure != failure_before))
+    if len(changed) == 0:
+        return
+    rows, before, after = rows[changed], before[changed], after[changed]
+    failure, failure_before = failure[changed], failure_before[changed]
+    times = book.of_rows(rows, "time")
+    was = before >= 0
+    if was.any():
+        tally.add(counts(before[was], times[was], executions=-1, failures=-failure_before[was].astype(int)))
+    now = after >= 0
+    fresh = now & ~book.of_rows(rows, "sampled")
+    some = rows[fresh]
+    tally.add(
+        counts(after[now], times[now], executions=1, failures=failure[now].astype(int)),
+        samples(after[fresh], times[fresh], book.of_rows(some, "latency")),
+        samples(after[fresh], times[fresh], book.of_rows(some, "duration").astype(np.int64)),
+    )
+    # column by column: whole records are copied one by one
+    book.rows["edge"][rows] = after
+    book.rows["counted_failure"][rows] = failure
+    book.rows["sampled"][some] = True
+
+
+def count_clients(
+    book: Book,
+    ancestry: Ancestry,
+    edges: Edges,
+    fan_out: FanOut,
+    tally: Tally,
+    clients: Records,
+    late: npt.NDArray[np.bool_],
+) -> Records:
+    """Add to `tally` the calls to the outside whose callers are known, or that are `late`; return the others.
+
+    What requests call is not counted, nor what belongs to handing a job to its queue.
+    """
+    if len(clients) == 0:
+        return clients
+    found = callers(book, ancestry, clients["at"])
+    row = found.row
+    execution = (row >= 0) & book.of_rows(row, "execution")
+    lost = found.open & late
+    counted = (execution | lost) & ~book.are_rows(clients["span"])
+    calls, row, execution = clients[counted], row[counted], execution[counted]
+    job_class = np.where(execution, book.of_rows(row, "job_class"), 0)
+    edge = edges.numbers(
+        edges_of(
+            (
+                np.where(job_class > 0, NodeKind.JOB, NodeKind.UNKNOWN),
+                job_class,
+                np.where(execution, book.of_rows(row, "service"), calls["service"]),
+                np.where(calls["target"] > 0, NodeKind.EXTERNAL, NodeKind.UNKNOWN),
+                calls["target"],
+                0,
+                Via.PARENT,
+            ),
+            len(calls),
+        )
+    )
+    instances = np.where(execution, book.of_rows(row, "span"), np.uint64(0))
+    places, before, after = fan_out.add(instances, edge, 1)
+    parents, size = np.zeros(len(calls), np.int64), np.zeros(len(calls), np.uint64)
+    parents[places], size[places] = before == 0, after
+    tally.add(
+        counts(
+            edge,
+            calls["time"],
+            calls=1,
+            executions=1,
+            failures=calls["failed"].astype(int),
+            parents=parents,
+            fan_out=size,
+        ),
+        None,
+        samples(edge, calls["time"], calls["duration"].astype(np.int64)),
+    )
+    waiting = found.open & ~late
+    left = clients[waiting]
+    left["at"] = found.at[waiting]
+    return left

@@ -1,0 +1,246 @@
+"""How good the clusters are, on streams with known truth: `python -m tests.processors.failure_cluster.quality`.
+
+Prints the table of docs/processors/failure_cluster.md. All with the default rules.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from statistics import mean, median
+
+from pipeline import Kind
+from pipeline.alerts import AlertState, read_alerts
+from tests.processors.failure_cluster.streams import START, Fault, Record, Stream, Worker, fed, processor, told
+
+HOUR = 3600.0
+MINUTE = 60.0
+LENGTH = 4 * HOUR
+CLASSES = 24
+
+
+@dataclass(frozen=True)
+class Incident:
+    """What a person would call one trouble."""
+
+    begin: float
+    end: float
+    classes: frozenset[str]
+    errors: frozenset[str]
+    cause: tuple[str, str] | None = None
+
+
+@dataclass
+class Outcome:
+    """What came of a stream."""
+
+    clusters: int = 0
+    right: int = 0
+    """Clusters that are an incident's first."""
+    incidents: int = 0
+    found: int = 0
+    waits: list[float] = field(default_factory=list)
+    """Seconds from the begin of each incident that was found to its cluster."""
+    named: int = 0
+    """Incidents whose first cause told is the true one."""
+    causes: int = 0
+    messages: int = 0
+    """First alerts and resolved ones, which is what a person gets of repeated ones."""
+    failures: int = 0
+    resolved: int = 0
+    """Clusters that were resolved by the end."""
+
+
+Scenario = Callable[[Stream], list[Incident]]
+
+
+def names(classes: Iterable[int]) -> frozenset[str]:
+    return frozenset(f"Job{number}" for number in classes)
+
+
+def rate(number: int) -> float:
+    """Executions an hour: from ten to hundreds, and one class of thousands."""
+    return 5000.0 if number == CLASSES - 1 else 10.0 + 11.0 * number
+
+
+def background(stream: Stream, begin: float = 0.0, end: float = LENGTH, skip: Iterable[int] = ()) -> None:
+    """What always goes wrong: one execution in 250, each class with a few faults of its own."""
+    left = set(skip)
+    for number in range(CLASSES):
+        if number not in left:
+            for kind in range(2):
+                fault = Fault(f"Noise{number}.{kind}", peer="shop-db" if kind else "")
+                stream.runs(f"Job{number}", rate(number) / 2, begin, end, share=0.004, fault=fault)
+
+
+def steady_noise(stream: Stream) -> list[Incident]:
+    background(stream)
+    return []
+
+
+def burst(stream: Stream) -> list[Incident]:
+    background(stream)
+    fault = Fault("Broken")
+    stream.runs("Job20", 2 * rate(20), 2 * HOUR, 2 * HOUR + 10 * MINUTE, share=0.6, fault=fault)
+    return [Incident(2 * HOUR, 2 * HOUR + 10 * MINUTE, names([20]), frozenset(["Broken"]))]
+
+
+def outage(stream: Stream) -> list[Incident]:
+    """Twelve classes call a dependency that is down for a quarter of an hour; each fails with an error of its own."""
+    begin, end = 2 * HOUR, 2 * HOUR + 15 * MINUTE
+    hit = range(8, 20)
+    background(stream, 0, begin)
+    background(stream, begin, end, skip=hit)
+    background(stream, end, LENGTH)
+    for number in hit:
+        fault = Fault(f"Down{number}", "dependency", "payments")
+        stream.runs(f"Job{number}", rate(number), begin, end, share=0.7, fault=fault)
+    errors = frozenset(f"Down{number}" for number in hit)
+    return [Incident(begin, end, names(hit), errors, ("dependency", "payments"))]
+
+
+def slow_leak(stream: Stream) -> list[Incident]:
+    """More and more executions of one class fail, up to a third after two hours."""
+    background(stream)
+    fault = Fault("Leak")
+    for step in range(24):
+        begin = HOUR + step * 5 * MINUTE
+        stream.runs("Job12", 120, begin, begin + 5 * MINUTE, share=step / 72, fault=fault)
+    return [Incident(HOUR, 3 * HOUR, names([12]), frozenset(["Leak"]))]
+
+
+def retry_storm(stream: Stream) -> list[Incident]:
+    """Three jobs of one class fail every two minutes for an hour."""
+    background(stream)
+    for job in range(3):
+        for attempt in range(30):
+            at = 2 * HOUR + job * 7 + attempt * 2 * MINUTE
+            stream.add(at, "Job5", Fault("Stuck"), job_id=f"stuck-{job}", outcome="retried")
+    return [Incident(2 * HOUR, 3 * HOUR, names([5]), frozenset(["Stuck"]))]
+
+
+def deployment(stream: Stream) -> list[Incident]:
+    """A third of the workers get a version with which two classes fail; it is rolled back after half an hour."""
+    begin, end = 2 * HOUR, 2 * HOUR + 30 * MINUTE
+    hit = (18, 21)
+    background(stream, 0, begin)
+    background(stream, begin, end, skip=hit)
+    background(stream, end, LENGTH)
+    for number in hit:
+        fault = Fault(f"Version{number}")
+        stream.runs(f"Job{number}", rate(number) * 2 / 3, begin, end, workers=(Worker("w1"), Worker("w2")))
+        stream.runs(
+            f"Job{number}", rate(number) / 3, begin, end, share=0.9, fault=fault, workers=(Worker("w3", "2.0"),)
+        )
+    errors = frozenset(f"Version{number}" for number in hit)
+    return [Incident(begin, end, names(hit), errors, ("service.version", "2.0"))]
+
+
+def bad_host(stream: Stream) -> list[Incident]:
+    """One of three hosts has a full disk: whatever runs there fails."""
+    begin, end = 2 * HOUR, 2 * HOUR + 20 * MINUTE
+    background(stream, 0, begin)
+    background(stream, end, LENGTH)
+    for number in range(CLASSES - 1):
+        fault = Fault(f"NoSpace{number}", "resource")
+        stream.runs(f"Job{number}", rate(number) * 2 / 3, begin, end, workers=(Worker("w1"), Worker("w2")))
+        stream.runs(f"Job{number}", rate(number) / 3, begin, end, share=1.0, fault=fault, workers=(Worker("w3"),))
+    errors = frozenset(f"NoSpace{number}" for number in range(CLASSES - 1))
+    return [Incident(begin, end, names(range(CLASSES - 1)), errors, ("host.name", "w3"))]
+
+
+def rare_class(stream: Stream) -> list[Incident]:
+    """A class that runs every two hours fails nearly always, from noon on."""
+    for number in range(24):
+        fails = number >= 12
+        stream.add(number * 2 * HOUR + 100, "Nightly", Fault("Moved") if fails else None)
+    return [Incident(24 * HOUR, 48 * HOUR, frozenset(["Nightly"]), frozenset(["Moved"]))]
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "steady noise": steady_noise,
+    "burst on one class": burst,
+    "dependency outage": outage,
+    "slow leak": slow_leak,
+    "retry storm": retry_storm,
+    "bad deployment": deployment,
+    "bad host": bad_host,
+    "rare class": rare_class,
+}
+
+
+def observed(scenario: Scenario, seed: int) -> Outcome:
+    """Return what came of a scenario."""
+    stream = Stream(seed)
+    incidents = scenario(stream)
+    watcher = processor()
+    batches = [*fed(watcher, stream.sorted()), *watcher.drain()]
+    rows = told(batches)
+    alerts = [alert for batch in batches if batch.kind is Kind.ALERTS for alert in read_alerts(batch)]
+    last = {row["cluster_id"]: row for row in rows}
+    outcome = Outcome(
+        clusters=len(last),
+        incidents=len(incidents),
+        causes=sum(incident.cause is not None for incident in incidents),
+        failures=sum(record["fault"] is not None for record in stream.records),
+        messages=len({(alert.subject, alert.state) for alert in alerts}),
+        resolved=sum(row["state"] == "resolved" for row in last.values()),
+    )
+    assert {AlertState.FIRING} >= {alert.state for alert in alerts if "no more" not in alert.text}
+    for incident in incidents:
+        own = [row for row in last.values() if _is_of(row, incident)]
+        if own:
+            first = min(own, key=lambda row: row["opened_at"])
+            outcome.found += 1
+            outcome.right += 1
+            outcome.waits.append(first["opened_at"] / 1e9 - START - incident.begin)
+            if incident.cause is not None and first["causes"]:
+                cause = first["causes"][0]
+                outcome.named += (cause["key"], cause["value"]) == incident.cause
+    return outcome
+
+
+def _is_of(row: Record, incident: Incident) -> bool:
+    at = row["opened_at"] / 1e9 - START
+    return (
+        incident.begin <= at <= incident.end + 60
+        and row["job_classes"][0] in incident.classes
+        and row["error_type"] in incident.errors
+    )
+
+
+def table(seeds: int) -> str:
+    """Return the table of the page."""
+    lines = [
+        "| stream | failures | incidents | clusters | precision | recall | time to open | cause named | messages |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, scenario in SCENARIOS.items():
+        outcomes = [observed(scenario, seed) for seed in range(seeds)]
+        clusters, incidents = sum(o.clusters for o in outcomes), sum(o.incidents for o in outcomes)
+        right, found, causes = (sum(getattr(o, key) for o in outcomes) for key in ("right", "found", "causes"))
+        waits = [wait for o in outcomes for wait in o.waits]
+        cells = (
+            name,
+            f"{mean(o.failures for o in outcomes):.0f}",
+            f"{incidents / seeds:g}",
+            f"{clusters / seeds:.1f}",
+            f"{right / clusters:.2f}" if clusters else "-",
+            f"{found / incidents:.2f}" if incidents else "-",
+            f"{median(waits) / 60:.1f} min" if waits else "-",
+            f"{sum(o.named for o in outcomes)} of {causes}" if causes else "-",
+            f"{mean(o.messages for o in outcomes):.1f}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=5)
+    print(table(parser.parse_args().seeds))  # noqa: T201 - a command
+
+
+if __name__ == "__main__":
+    main()
