@@ -38,7 +38,7 @@ from processors.tail_sampling.notes import Notes
 from processors.tail_sampling.pieces import NEVER, Pieces, ask_windows, pieces_of, trace_keys
 from processors.tail_sampling.policies import Decision
 from processors.tail_sampling.segments import WaitingSpans, taken
-from processors.tail_sampling.slots import REASON, RELEASED, WAITING, TraceSlots
+from processors.tail_sampling.slots import FREE, REASON, RELEASED, WAITING, TraceSlots
 from processors.tail_sampling.split import crowded, split_by_job
 
 Slots = npt.NDArray[np.int64]
@@ -275,8 +275,10 @@ class TailSampling(Processor[TailSamplingConfig]):
             return
         if not touched or not self.may_release:
             return
-        slots = np.unique(np.concatenate(touched))
-        slots = slots[self._slots.state[slots] == WAITING]
+        mask = np.zeros(self._slots.capacity, np.bool_)
+        for slots in touched:
+            mask[slots] = True
+        slots = np.flatnonzero(mask & (self._slots.state == WAITING))
         if len(slots) == 0:
             return
         notes = self._notes.of(slots, self._slots.capacity)
@@ -322,13 +324,11 @@ class TailSampling(Processor[TailSamplingConfig]):
         table = self._slots
         due = _NOBODY
         if now >= self._next_due:
-            alive = table.alive()
-            due = alive[table.due[alive] <= now]
+            due = table.oldest_first(np.flatnonzero((table.state != FREE) & (table.due <= now)))
         out = list(self._decide(due)) if len(due) or self._releasing else []
         if self._over_limits():
             out += self._make_room()
-        alive = np.flatnonzero(table.state)
-        self._next_due = float(table.due[alive].min(initial=np.inf))
+        self._next_due = float(table.due.min(where=table.state != FREE, initial=np.inf))
         rows = self._waiting.rows
         pause = min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, rows * _SECONDS_A_ROW))
         self._next_sweep = now if rows < _ROWS_WITHOUT_PAUSE else now + pause
@@ -341,14 +341,14 @@ class TailSampling(Processor[TailSamplingConfig]):
         if surplus:
             yield from self._decide_early(table.alive()[:surplus], "num_traces")
         if self._waiting.nbytes > config.max_bytes:
-            self._waiting.compact(share=0.0)
+            self._waiting.compact()
         while self._waiting.nbytes > config.max_bytes and self._waiting.rows:
             alive = table.alive()
             alive = alive[table.state[alive] == WAITING]
             sizes = np.cumsum(table.spans[alive]) * (self._waiting.nbytes / self._waiting.rows)
             excess = self._waiting.nbytes - _ROOM * config.max_bytes
             yield from self._decide_early(alive[: int(np.searchsorted(sizes, excess)) + 1], "max_bytes")
-            self._waiting.compact(share=0.0)
+            self._waiting.compact()
             if len(alive) == 0:
                 break
 
@@ -459,7 +459,7 @@ class TailSampling(Processor[TailSamplingConfig]):
         self._notes.forget(gone)
         self._families.forget(gone)
         table.close(slots)
-        self._waiting.compact()
+        self._waiting.tidy(beside=self._slots.nbytes_held)
         yield from out
 
     def _released(self, wanted: npt.NDArray[np.uint8]) -> list[Batch]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline import Batch, Receipt, concat
+from processors.tail_sampling.gather import gathered_table
 
 Slots = npt.NDArray[np.int32]
 
@@ -24,10 +25,16 @@ _SMALL_ROWS = 4096
 """Batches below this are put together: an Arrow table of a few rows takes more for itself than for them."""
 
 _FRESH_BATCHES = 64
-_DEAD_SHARE = 0.12
-"""Dead rows may take this share of the memory before it is worth copying the others."""
+_SPARE = 0.26
+_LEAST_SPARE = 0.08
+"""What is held beside the rows that wait, dead rows and the columns of traces, is to have these shares of their memory
+at most. Copying rows to free that of others is what deciding costs most for."""
 
-_FEWEST_ROWS_TO_COMPACT = 16_384
+_LITTLE_BYTES = 1 << 18
+"""Dead rows of less than this are not worth looking after."""
+
+_ENOUGH = 0.85
+"""Of the bytes that dead rows may take so much is left by a compaction: the next one is not due at once."""
 
 
 @dataclass(slots=True, eq=False)
@@ -76,6 +83,7 @@ class WaitingSpans:
         Yields the rows to keep with their slots, in the order in which they came.
         """
         left = []
+        given = [number for number in reasons if (wanted == number).any()]
         for segment in self._every():
             fate = wanted[segment.slots]
             gone = int(np.count_nonzero(fate))
@@ -83,8 +91,8 @@ class WaitingSpans:
                 left.append(segment)
                 continue
             self.rows -= gone
-            for number, reason in reasons.items():
-                segment.batch.receipt.drop(int(np.count_nonzero(fate == number)), reason)
+            for number in given:
+                segment.batch.receipt.drop(int(np.count_nonzero(fate == number)), reasons[number])
             kept = np.flatnonzero(fate == 1)
             slots = segment.slots[kept]
             segment.live -= gone
@@ -102,13 +110,18 @@ class WaitingSpans:
         self._fresh = [segment for segment in left if id(segment) in fresh]
         self._segments = [segment for segment in left if id(segment) not in fresh]
 
-    def compact(self, *, share: float = _DEAD_SHARE) -> None:
-        """Free the memory of dead rows where they have more than `share` of it, beginning where there are most."""
+    def tidy(self, *, beside: int) -> None:
+        """Free memory of dead rows where it is too much; `beside` is what else is held for those that wait."""
+        waiting = self.waiting_bytes
+        self.compact(max(_LITTLE_BYTES, _LEAST_SPARE * waiting, _SPARE * waiting - beside))
+
+    def compact(self, spare: float = 0.0) -> None:
+        """Free the memory of dead rows where they have more than `spare` bytes, beginning where there are most."""
         dead = sum(segment.dead_bytes for segment in self._every())
-        if dead <= share * self.nbytes or (share > 0 and self.rows < _FEWEST_ROWS_TO_COMPACT // 16):
+        if dead <= spare:
             return
         for segment in sorted(self._every(), key=lambda one: one.live / max(1, one.batch.rows)):
-            if dead <= share / 2 * self.nbytes or segment.live == segment.batch.rows:
+            if dead <= _ENOUGH * spare or segment.live == segment.batch.rows:
                 break
             dead -= segment.dead_bytes
             self.nbytes -= segment.batch.nbytes + segment.slots.nbytes
@@ -148,7 +161,7 @@ def taken(batch: Batch, rows: npt.NDArray[np.int64], receipt: Receipt) -> Batch:
     """Return rows under a receipt, with the rows of the side tables that they need and no others."""
     if len(rows) == batch.rows:
         return Batch(batch.kind, batch.table, receipt, batch.sides)
-    table = batch.table.take(rows)
+    table = gathered_table(batch.table, rows)
     sides = {}
     for name, side in batch.sides.items():
         used, inverse = np.unique(table.column(name).to_numpy(), return_inverse=True)
@@ -159,4 +172,4 @@ def taken(batch: Batch, rows: npt.NDArray[np.int64], receipt: Receipt) -> Batch:
         sides[name] = side.take(used).combine_chunks()
         position = table.schema.get_field_index(name)
         table = table.set_column(position, table.schema.field(position), pa.array(inverse.astype(np.int32)))
-    return Batch(batch.kind, table.combine_chunks(), receipt, sides)
+    return Batch(batch.kind, table, receipt, sides)
