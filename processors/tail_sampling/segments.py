@@ -14,7 +14,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline import Batch, Receipt, concat
-from processors.tail_sampling.gather import gathered_table
 
 Slots = npt.NDArray[np.int32]
 
@@ -161,7 +160,7 @@ def taken(batch: Batch, rows: npt.NDArray[np.int64], receipt: Receipt) -> Batch:
     """Return rows under a receipt, with the rows of the side tables that they need and no others."""
     if len(rows) == batch.rows:
         return Batch(batch.kind, batch.table, receipt, batch.sides)
-    table = gathered_table(batch.table, rows)
+    table = batch.table.take(rows)
     sides = {}
     for name, side in batch.sides.items():
         used, inverse = np.unique(table.column(name).to_numpy(), return_inverse=True)
@@ -172,4 +171,4 @@ def taken(batch: Batch, rows: npt.NDArray[np.int64], receipt: Receipt) -> Batch:
         sides[name] = side.take(used).combine_chunks()
         position = table.schema.get_field_index(name)
         table = table.set_column(position, table.schema.field(position), pa.array(inverse.astype(np.int32)))
-    return Batch(batch.kind, table, receipt, sides)
+    return Batch(batch.kind, table.combine_chunks(), receipt, sides)

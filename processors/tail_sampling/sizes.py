@@ -112,7 +112,7 @@ def _texts(values: Column) -> _Sizes:
 
 
 def _numbers(values: Column) -> _Sizes:
-    numbers = values.to_numpy(zero_copy_only=False).astype(np.int64)
+    numbers = (values.fill_null(0) if values.null_count else values).to_numpy().astype(np.int64)
     return np.where(numbers != 0, 1 + _varints(numbers), 0) if numbers.any() else np.zeros(len(numbers), np.int64)
 
 
