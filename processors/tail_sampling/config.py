@@ -10,8 +10,8 @@ from pipeline import Config
 from pipeline.config.values import ByteSize, Duration
 from processors.tail_sampling.policy_config import PolicyConfig
 
-STATEFUL = frozenset({"rate_limiting", "bytes_limiting", "composite", "job"})
-"""Policies whose answer depends on other traces."""
+STATEFUL = frozenset({"rate_limiting", "bytes_limiting", "job"})
+"""Policies that `span-ingest` cannot have; a composite of others it can, as in the Collector."""
 
 
 def _grouped(value: object) -> object:
@@ -115,7 +115,7 @@ def _is_stateful(policy: object) -> bool:
     settings = getattr(policy, "settings", None)
     inner = [
         part
-        for key in ("and_sub_policy", "drop_sub_policy", "not_sub_policy")
+        for key in ("and_sub_policy", "drop_sub_policy", "not_sub_policy", "composite_sub_policy")
         for part in _listed(getattr(settings, key, ()))
     ]
     return getattr(policy, "type", "") in STATEFUL or any(_is_stateful(part) for part in inner)

@@ -113,6 +113,14 @@ class DecisionCaches:
         sampled = np.arange(len(which)) < len(kept.which)
         return Late(which, sampled, np.concatenate([kept.record, lost.record]))
 
+    def unknown(self, keys: Hashes) -> npt.NDArray[np.bool_]:
+        """Return of which keys, distinct or not, nothing was decided."""
+        distinct, inverse = np.unique(keys, return_inverse=True)
+        left = np.ones(len(distinct), np.bool_)
+        left[self.find(distinct).which] = False
+        found: npt.NDArray[np.bool_] = left[inverse]
+        return found
+
     def add(self, keys: Hashes, record: Records, sampled: npt.NDArray[np.bool_]) -> None:
         """Remember decisions on distinct keys."""
         self.sampled.add(keys[sampled], record[sampled])

@@ -104,6 +104,12 @@ class Families:
             every.append(front)
         return np.concatenate(every)
 
+    def waiting_with(self, kept: Slots) -> Slots:
+        """Return the waiting traces that are to be kept with some that are."""
+        found = self.spread(kept)
+        others: Slots = found[self._slots.forced[found] & (self._slots.state[found] == WAITING)]
+        return others
+
     def _remember(self, tokens: Hashes, origins: Slots) -> None:
         self._kept_jobs.add(tokens, self._slots.reasons(origins))
 

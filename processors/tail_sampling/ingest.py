@@ -23,7 +23,9 @@ class PieceDecisions:
         self._evaluation = evaluation
         self._released: list[Slots] = []
 
-    def decide(self, pieces: Pieces, which: Slots, slots: Slots, table: TraceSlots, questions: Questions) -> None:
+    def decide(
+        self, pieces: Pieces, which: Slots, slots: Slots, table: TraceSlots, questions: Questions, now: float
+    ) -> None:
         """Ask of pieces `which`, whose traces are in `slots`; only the number of spans is that of the whole trace."""
         never = np.full(len(pieces), NEVER, np.uint64)
         ask_windows(pieces, questions.tests, never, np.zeros(len(pieces), np.uint64))
@@ -40,7 +42,7 @@ class PieceDecisions:
                 pieces.first[which],
                 pieces.last[which],
                 pieces.hits[which],
-                0.0,
+                now,
             )
         )
         sampled = (verdicts.decision == Decision.SAMPLED) & ~table.forced[slots]

@@ -17,7 +17,7 @@ Mask = npt.NDArray[np.bool_]
 _FEWEST = 1024
 
 
-class _Columns:
+class Columns:
     """Columns that grow at the end, and forget rows whose `slot` is gone."""
 
     def __init__(self, **columns: Any) -> None:
@@ -31,7 +31,7 @@ class _Columns:
         return self._columns[name][: self._used]
 
     def append(self, **values: Any) -> None:
-        number = len(values["slot"])
+        number = len(next(iter(values.values())))
         for name, column in self._columns.items():
             if self._used + number > len(column):
                 grown = np.zeros((max(2 * len(column), self._used + number), *column.shape[1:]), column.dtype)
@@ -54,7 +54,7 @@ class Notes:
     """The job rows of waiting traces."""
 
     def __init__(self, policies: int) -> None:
-        self._rows = _Columns(
+        self._rows = Columns(
             slot=(np.int64, ()),
             matches=(np.bool_, (policies,)),
             job_class=(np.uint64, ()),
@@ -117,7 +117,7 @@ class Bonds:
     """Which traces name the same thing: a job, or a trace that they are linked with."""
 
     def __init__(self) -> None:
-        self._rows = _Columns(slot=(np.int64, ()), token=(np.uint64, ()))
+        self._rows = Columns(slot=(np.int64, ()), token=(np.uint64, ()))
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline import Batch
-from pipeline.arrays import lengths_of
 from pipeline.hashing import Hashes, combined, words_of
 from processors.tail_sampling.budgets import Sizes
 from processors.tail_sampling.conditions import SpanTest
@@ -111,7 +110,8 @@ def grouped(batch: Batch, keys: Hashes, words: npt.NDArray[np.uint64], questions
         if not isinstance(test, Window):
             hits[number[test.spans(columns)], position] = True
     root = np.zeros(groups, np.bool_)
-    root[number[lengths_of(batch.column("parent_span_id")) == 0]] = True
+    # a parent of zeros is none, as one that was not sent
+    root[number[words_of(batch.column("parent_span_id"), 8)[:, 0] == 0]] = True
     return Pieces(
         number,
         keys[firsts],

@@ -17,6 +17,7 @@ from pipeline.kinds import Signal
 from processors.tail_sampling.building import built
 from processors.tail_sampling.config import TailSamplingConfig
 from processors.tail_sampling.decisions import DecisionCaches, Late, Records, records
+from processors.tail_sampling.early import EarlyRows
 from processors.tail_sampling.family import Families
 from processors.tail_sampling.fates import (
     DROPPED,
@@ -31,15 +32,15 @@ from processors.tail_sampling.fates import (
     Outcome,
 )
 from processors.tail_sampling.ingest import PieceDecisions
-from processors.tail_sampling.jobs import JobReader, job_rows
+from processors.tail_sampling.jobs import JobReader, JobRows, job_rows
 from processors.tail_sampling.marking import Marker, reasons_of
 from processors.tail_sampling.metrics import SamplingMetrics
 from processors.tail_sampling.notes import Notes
 from processors.tail_sampling.pieces import NEVER, Pieces, ask_windows, pieces_of, trace_keys
 from processors.tail_sampling.policies import Decision
 from processors.tail_sampling.segments import WaitingSpans, taken
-from processors.tail_sampling.slots import REASON, RELEASED, WAITING, TraceSlots
-from processors.tail_sampling.split import crowded, split_by_job
+from processors.tail_sampling.slots import FREE, REASON, RELEASED, WAITING, TraceSlots
+from processors.tail_sampling.split import crowded, like_their_jobs, split_by_job
 
 Slots = npt.NDArray[np.int64]
 
@@ -93,6 +94,7 @@ class TailSampling(Processor[TailSamplingConfig]):
         self._waiting = WaitingSpans()
         self._reader = JobReader(made.jobs)
         self._notes = Notes(len(made.jobs))
+        self._early = EarlyRows(len(made.jobs), config.decision_wait)
         self._families = Families(
             self._slots, self._decisions.sampled, jobs=bool(self._whole_job), links=bool(self._follow_links)
         )
@@ -137,7 +139,7 @@ class TailSampling(Processor[TailSamplingConfig]):
         if batch.kind is Kind.JOBS:
             self._learn(batch)
             return [batch]
-        return self._take(batch)
+        return self._take(batch) if batch.rows else [batch]
 
     def _take(self, batch: Batch) -> Iterable[Batch]:
         pieces = pieces_of(batch, self._questions)
@@ -157,6 +159,8 @@ class TailSampling(Processor[TailSamplingConfig]):
         if len(strangers):
             slots[strangers] = self._slots.open(pieces.keys[strangers], pieces.high[strangers], pieces.low[strangers])
             self._news.append(slots[strangers])
+            for rows, matches in self._early.of(pieces.keys[strangers]):
+                self._note(rows, matches, slots=self._slots.find(trace_keys(rows.high, rows.low)))
             if self._metrics:
                 self._metrics.arrived(len(strangers))
         self._absorb(pieces, slots)
@@ -176,7 +180,7 @@ class TailSampling(Processor[TailSamplingConfig]):
             ask_windows(pieces, self._questions.tests, table.first[slots], table.last[slots])
         table.absorb(mine, pieces, known)
         if self._pieces is not None:
-            self._pieces.decide(pieces, known, mine, table, self._questions)
+            self._pieces.decide(pieces, known, mine, table, self._questions, self._now)
             if table.dropped[mine].any():
                 self._next_due = -np.inf
         if self.config.decision_wait_after_root_received:
@@ -223,7 +227,14 @@ class TailSampling(Processor[TailSamplingConfig]):
             return
         rows = job_rows(batch)
         matches = self._reader.matches(rows)
-        slots = self._slots.find(trace_keys(rows.high, rows.low))
+        keys = trace_keys(rows.high, rows.low)
+        slots = self._slots.find(keys)
+        self._note(rows, matches, slots)
+        early = np.flatnonzero((slots == 0) & ((rows.high | rows.low) != 0))
+        early = early[self._decisions.unknown(keys[early])]
+        self._early.add(keys[early], rows, matches, early)
+
+    def _note(self, rows: JobRows, matches: npt.NDArray[np.bool_], slots: Slots) -> None:
         which = np.flatnonzero(slots)
         self._notes.add(slots[which], rows, matches, which)
         self._touched.append(np.unique(slots[which]))
@@ -241,6 +252,7 @@ class TailSampling(Processor[TailSamplingConfig]):
 
     def tick(self, now: float) -> Iterable[Batch]:
         self._now = now
+        self._early.pass_time(now)
         self._set_times(now)
         self._release_early()
         out: list[Batch] = []
@@ -275,8 +287,10 @@ class TailSampling(Processor[TailSamplingConfig]):
             return
         if not touched or not self.may_release:
             return
-        slots = np.unique(np.concatenate(touched))
-        slots = slots[self._slots.state[slots] == WAITING]
+        mask = np.zeros(self._slots.capacity, np.bool_)
+        for slots in touched:
+            mask[slots] = True
+        slots = np.flatnonzero(mask & (self._slots.state == WAITING))
         if len(slots) == 0:
             return
         notes = self._notes.of(slots, self._slots.capacity)
@@ -296,10 +310,7 @@ class TailSampling(Processor[TailSamplingConfig]):
         spreading = np.isin(policy, list(self._whole_job | self._follow_links))
         if not self._families or not spreading.any():
             return _NOBODY
-        found = self._families.spread(kept[spreading])
-        others = found[self._slots.forced[found]]
-        waiting: Slots = others[self._slots.state[others] == WAITING]
-        return waiting
+        return self._families.waiting_with(kept[spreading])
 
     def _force(self, slots: Slots) -> None:
         """Keep traces because of others: now, or where a policy may drop them when they are due."""
@@ -322,13 +333,11 @@ class TailSampling(Processor[TailSamplingConfig]):
         table = self._slots
         due = _NOBODY
         if now >= self._next_due:
-            alive = table.alive()
-            due = alive[table.due[alive] <= now]
+            due = table.oldest_first(np.flatnonzero((table.state != FREE) & (table.due <= now)))
         out = list(self._decide(due)) if len(due) or self._releasing else []
         if self._over_limits():
             out += self._make_room()
-        alive = np.flatnonzero(table.state)
-        self._next_due = float(table.due[alive].min(initial=np.inf))
+        self._next_due = float(table.due.min(where=table.state != FREE, initial=np.inf))
         rows = self._waiting.rows
         pause = min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, rows * _SECONDS_A_ROW))
         self._next_sweep = now if rows < _ROWS_WITHOUT_PAUSE else now + pause
@@ -341,14 +350,14 @@ class TailSampling(Processor[TailSamplingConfig]):
         if surplus:
             yield from self._decide_early(table.alive()[:surplus], "num_traces")
         if self._waiting.nbytes > config.max_bytes:
-            self._waiting.compact(share=0.0)
+            self._waiting.compact()
         while self._waiting.nbytes > config.max_bytes and self._waiting.rows:
             alive = table.alive()
             alive = alive[table.state[alive] == WAITING]
             sizes = np.cumsum(table.spans[alive]) * (self._waiting.nbytes / self._waiting.rows)
             excess = self._waiting.nbytes - _ROOM * config.max_bytes
             yield from self._decide_early(alive[: int(np.searchsorted(sizes, excess)) + 1], "max_bytes")
-            self._waiting.compact(share=0.0)
+            self._waiting.compact()
             if len(alive) == 0:
                 break
 
@@ -389,7 +398,7 @@ class TailSampling(Processor[TailSamplingConfig]):
             # a trunk goes with its jobs; what is kept for another is kept, unless a policy drops it
             own = owners != slots
             with_jobs = np.isin(slots, owners[own & fresh]) & (fate == Decision.NOT_SAMPLED)
-            self._like_their_jobs(slots[with_jobs], slots[own & fresh], owners[own & fresh])
+            like_their_jobs(table, slots[with_jobs], slots[own & fresh], owners[own & fresh])
             forced = table.forced[slots] & (fate == Decision.NOT_SAMPLED)
             fate[forced | with_jobs | (table.state[slots] == RELEASED)] = Decision.SAMPLED
         wanted = self._wanted()
@@ -422,15 +431,6 @@ class TailSampling(Processor[TailSamplingConfig]):
         order = np.argsort(self._slots.sequence[every], kind="stable")
         return every[order], np.concatenate([slots, traces])[order]
 
-    def _like_their_jobs(self, trunks: Slots, jobs: Slots, traces: Slots) -> None:
-        """Give trunks the reason of their first job."""
-        if len(trunks):
-            distinct, firsts = np.unique(traces, return_index=True)
-            first = jobs[firsts[np.searchsorted(distinct, trunks)]]
-            for name in REASON:
-                column = getattr(self._slots, name)
-                column[trunks] = column[first]
-
     def _settle(
         self,
         slots: Slots,
@@ -459,7 +459,7 @@ class TailSampling(Processor[TailSamplingConfig]):
         self._notes.forget(gone)
         self._families.forget(gone)
         table.close(slots)
-        self._waiting.compact()
+        self._waiting.tidy(beside=self._slots.nbytes_held)
         yield from out
 
     def _released(self, wanted: npt.NDArray[np.uint8]) -> list[Batch]:

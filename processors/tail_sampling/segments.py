@@ -24,10 +24,16 @@ _SMALL_ROWS = 4096
 """Batches below this are put together: an Arrow table of a few rows takes more for itself than for them."""
 
 _FRESH_BATCHES = 64
-_DEAD_SHARE = 0.12
-"""Dead rows may take this share of the memory before it is worth copying the others."""
+_SPARE = 0.26
+_LEAST_SPARE = 0.08
+"""What is held beside the rows that wait, dead rows and the columns of traces, is to have these shares of their memory
+at most. Copying rows to free that of others is what deciding costs most for."""
 
-_FEWEST_ROWS_TO_COMPACT = 16_384
+_LITTLE_BYTES = 1 << 18
+"""Dead rows of less than this are not worth looking after."""
+
+_ENOUGH = 0.85
+"""Of the bytes that dead rows may take so much is left by a compaction: the next one is not due at once."""
 
 
 @dataclass(slots=True, eq=False)
@@ -76,6 +82,7 @@ class WaitingSpans:
         Yields the rows to keep with their slots, in the order in which they came.
         """
         left = []
+        given = [number for number in reasons if (wanted == number).any()]
         for segment in self._every():
             fate = wanted[segment.slots]
             gone = int(np.count_nonzero(fate))
@@ -83,8 +90,8 @@ class WaitingSpans:
                 left.append(segment)
                 continue
             self.rows -= gone
-            for number, reason in reasons.items():
-                segment.batch.receipt.drop(int(np.count_nonzero(fate == number)), reason)
+            for number in given:
+                segment.batch.receipt.drop(int(np.count_nonzero(fate == number)), reasons[number])
             kept = np.flatnonzero(fate == 1)
             slots = segment.slots[kept]
             segment.live -= gone
@@ -102,13 +109,18 @@ class WaitingSpans:
         self._fresh = [segment for segment in left if id(segment) in fresh]
         self._segments = [segment for segment in left if id(segment) not in fresh]
 
-    def compact(self, *, share: float = _DEAD_SHARE) -> None:
-        """Free the memory of dead rows where they have more than `share` of it, beginning where there are most."""
+    def tidy(self, *, beside: int) -> None:
+        """Free memory of dead rows where it is too much; `beside` is what else is held for those that wait."""
+        waiting = self.waiting_bytes
+        self.compact(max(_LITTLE_BYTES, _LEAST_SPARE * waiting, _SPARE * waiting - beside))
+
+    def compact(self, spare: float = 0.0) -> None:
+        """Free the memory of dead rows where they have more than `spare` bytes, beginning where there are most."""
         dead = sum(segment.dead_bytes for segment in self._every())
-        if dead <= share * self.nbytes or (share > 0 and self.rows < _FEWEST_ROWS_TO_COMPACT // 16):
+        if dead <= spare:
             return
         for segment in sorted(self._every(), key=lambda one: one.live / max(1, one.batch.rows)):
-            if dead <= share / 2 * self.nbytes or segment.live == segment.batch.rows:
+            if dead <= _ENOUGH * spare or segment.live == segment.batch.rows:
                 break
             dead -= segment.dead_bytes
             self.nbytes -= segment.batch.nbytes + segment.slots.nbytes

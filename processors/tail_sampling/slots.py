@@ -140,7 +140,9 @@ class TraceSlots:
 
     def alive(self) -> Slots:
         """Return the slots in use, the oldest trace first."""
-        slots = np.flatnonzero(self.state)
+        return self.oldest_first(np.flatnonzero(self.state))
+
+    def oldest_first(self, slots: Slots) -> Slots:
         return slots[np.argsort(self.sequence[slots])]
 
     def view(self, slots: Slots, now: float, notes: JobNotes | None = None) -> Traces:

@@ -15,7 +15,7 @@ from pipeline.hashing import Hashes, combined, words_of
 from processors.tail_sampling.notes import Notes
 from processors.tail_sampling.pieces import NEVER, Questions, ask_windows, grouped
 from processors.tail_sampling.segments import WaitingSpans, taken
-from processors.tail_sampling.slots import TraceSlots
+from processors.tail_sampling.slots import REASON, TraceSlots
 
 Slots = npt.NDArray[np.int64]
 
@@ -84,6 +84,16 @@ def split_by_job(
     row_of_note = index.find(_named(slots.key[note_slot], note_span))
     notes.move(which[row_of_note >= 0], of_row[row_of_note[row_of_note >= 0]])
     return new, origin[is_job]
+
+
+def like_their_jobs(table: TraceSlots, trunks: Slots, jobs: Slots, traces: Slots) -> None:
+    """Give trunks the reason of their first job; `traces` are those that `jobs` came from."""
+    if len(trunks):
+        distinct, firsts = np.unique(traces, return_index=True)
+        first = jobs[firsts[np.searchsorted(distinct, trunks)]]
+        for name in REASON:
+            column = getattr(table, name)
+            column[trunks] = column[first]
 
 
 def _named(trace: Hashes, span: Hashes) -> Hashes:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.hashing import words_of
 from processors.tail_sampling.ottl.paths import Rows
 from processors.tail_sampling.ottl.values import Error, Value
 from processors.tail_sampling.spans import EventColumns, Truths, truths
@@ -113,7 +114,7 @@ def _is_root_span(arguments: Sequence[Expression], raw: Sequence[str | None]) ->
 
     def is_root(rows: Rows) -> tuple[Value, Error]:
         spans = rows.spans if isinstance(rows, EventColumns) else rows
-        roots = truths(pc.equal(pc.binary_length(spans.column("parent_span_id")), pa.scalar(0, pa.int32())))
+        roots = words_of(spans.column("parent_span_id"), 8)[:, 0] == 0
         found = roots[rows.parents] if isinstance(rows, EventColumns) else roots
         return _bools(found), np.zeros(len(rows), np.bool_)
 

@@ -196,7 +196,7 @@ class Scene:
                 continue
             self.batches.append(batch)
             for trace in hex_text(batch.column("trace_id")).to_pylist():
-                self.times.setdefault(int(str(trace)[:16], 16), self.now)
+                self.times.setdefault(int(str(trace)[:16] or "0", 16), self.now)
 
     @property
     def rows(self) -> list[dict[str, Any]]:

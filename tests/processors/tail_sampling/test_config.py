@@ -76,6 +76,7 @@ def one(policy: str) -> str:
             "'rate_allocation' names policy \"be\", which is not in 'composite_sub_policy'; did you mean \"bee\"?",
         ),
         ("sampling_strategy: span-ingest\n" + one("{name: a, type: rate_limiting, rate_limiting: {spans_per_second: 1}}"), 'requires all policies to be stateless, but policy "a" is stateful'),
+        ("sampling_strategy: span-ingest\n" + one("{name: a, type: composite, composite: {max_total_spans_per_second: 1, composite_sub_policy: [{name: b, type: rate_limiting, rate_limiting: {spans_per_second: 1}}]}}"), 'requires all policies to be stateless, but policy "a" is stateful'),
         ("sampling_strategy: often\n" + one("{name: a, type: always_sample}"), 'must be trace-complete or span-ingest, is "often"'),
         ("decision_wait: -1s\n" + one("{name: a, type: always_sample}"), "decision_wait: must not be negative"),
         ("tail_storage: redis\n" + one("{name: a, type: always_sample}"), "tail_storage: not supported by jobsight: spans wait in memory"),

@@ -286,3 +286,30 @@ def test_late_jobs_of_a_burst_are_decided_anew() -> None:
     scene.advance(10)
 
     assert [row["name"] for row in scene.rows] == ["late"]
+
+
+@pytest.mark.parametrize("keys", [{}, {"whole_job": True}])
+def test_rows_may_come_before_their_spans(keys: dict[str, Any]) -> None:
+    """Scenario: rows of a failed job, as from logs, 9 of 10 seconds before the first span of its trace.
+
+    Guarantees: the span is kept for it; that of a job whose row came minutes before is not.
+    """
+    scene = Scene(job(outcome=["failed"], **keys), wait="10s")
+    scene.jobs({"trace": 1, "outcome": "failed"}, {"trace": 3, "outcome": "succeeded"}).advance(9)
+
+    scene.take(S(1), S(2), S(3)).advance(20)
+    assert scene.kept == [1]
+
+    scene.jobs({"trace": 4, "outcome": "failed"}).advance(300).take(S(5)).advance(300).take(S(4)).advance(20)
+    assert scene.kept == [1]
+
+
+def test_a_row_before_its_spans_brings_the_family() -> None:
+    """Scenario: rows of two attempts of a job before any span, the second of which failed.
+
+    Guarantees: both traces are kept.
+    """
+    scene = Scene(job(outcome=["failed"], whole_job=True))
+    scene.jobs({"trace": 1, "job_id": "a", "outcome": "succeeded"}, {"trace": 2, "job_id": "a", "outcome": "failed"})
+
+    assert scene.take(S(1), S(2), S(3)).advance(20).kept == [1, 2]

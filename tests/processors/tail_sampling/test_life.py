@@ -10,10 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline import Kind, Receipt
+from pipeline.kinds import SHAPES, Signal
+from pipeline.otlp import decode
 from pipeline.testing import FakeHost, Ledger
 from processors.tail_sampling.policies import Decision
 from processors.tail_sampling.probability import is_sampled
-from tests.processors.tail_sampling.scenes import S, Scene, policy, trace_id
+from tests.processors.tail_sampling.scenes import S, Scene, batch_of, policy, request_of, trace_id
 
 ERRORS = policy("status_code", "errors", status_codes=["ERROR"])
 SLOW = policy("latency", "slow", threshold_ms=1000)
@@ -331,6 +334,44 @@ def test_pieces_are_decided_alone() -> None:
     assert scene.kept == [2, 2]
     assert scene.take(S(2)).kept == [2, 2, 2]
     assert scene.advance(10).kept == [2, 2, 2]
+
+
+def test_a_composite_may_decide_pieces() -> None:
+    """Scenario: span-ingest with a composite of stateless policies whose budget is a span a second.
+
+    Guarantees: one piece of a second is kept, as the Collector has it; a second later the next.
+    """
+    composite = policy(
+        "composite",
+        max_total_spans_per_second=1,
+        composite_sub_policy=[ERRORS],
+        rate_allocation=[{"policy": "errors", "percent": 100}],
+    )
+    scene = Scene(composite, sampling_strategy="span-ingest")
+
+    scene.take(S(1, status="ERROR"), S(2, status="ERROR"))
+    assert scene.kept == [1]
+
+    assert scene.advance(1).take(S(9)).take(S(3, status="ERROR")).kept == [1, 3]
+
+
+def test_a_parent_of_zeros_is_none() -> None:
+    """Scenario: a span whose parent id is eight zero bytes. Guarantees: it is a root, after which 3 s are waited."""
+    request = request_of([S(parent=1)])
+    request.resource_spans[0].scope_spans[0].spans[0].parent_span_id = bytes(8)
+    columns = decode(Signal.TRACES, [request.SerializeToString()])
+    batch, again = (columns.batch(Receipt.issue("spans")) for _ in range(2))
+
+    assert Scene(MAYBE, decision_wait_after_root_received="3s").feed(batch).advance(3).kept == [1]
+    assert Scene(policy("ottl_condition", span=["IsRootSpan()"])).feed(again).advance(10).kept == [1]
+
+
+def test_a_batch_without_rows_is_not_held() -> None:
+    """Scenario: a batch of which an earlier processor left no row. Guarantees: it goes on, so that it is settled."""
+    ledger = Ledger()
+    Scene(MAYBE).feed(batch_of([S()], ledger.receipt("a")).with_table(SHAPES[Kind.SPANS].schema.empty_table()))
+
+    assert ledger.complete == ["a"]
 
 
 def test_pieces_and_drops() -> None:

@@ -213,6 +213,7 @@ def mixed(errors: int, others: int) -> list[S]:
         (composite(0, 0), mixed(8, 8), 5, 5),  # 0 is an equal share
         (composite(50, -1), mixed(8, 8), 5, 0),  # without an entry there is no share
         (composite(30, 60, total=5), mixed(8, 8), 1, 3),  # cut to whole spans
+        (composite(29, 70, total=100), mixed(40, 80), 28, 70),  # 29 % of 100 as doubles have it, cut off
         (composite(50, 50, spill=True), mixed(8, 1), 5, 4),  # what errors may not pay falls to the rest
     ],
 )
