@@ -57,7 +57,7 @@ def stage_table() -> str:
 
 
 def processor_table() -> str:
-    head = ["processors, us of processor time a span", *(f"{size:,} spans a batch" for size in processors.SIZES)]
+    head = ["processors, us of processor time a span or job row", *(f"{size:,} a batch" for size in processors.SIZES)]
     return table(head, [[name, *(f"{us:.2f}" for us in costs)] for name, costs in processors.rows()])
 
 
