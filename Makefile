@@ -26,7 +26,7 @@ demo: setup  ## a shop's job workers, sent to the collector that `make run` star
 	@$(BIN)/jobsight demo
 
 test: setup lint  ## everything: lint, types, import contracts, all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 test-kafka: setup  ## the tests of Kafka against the broker that JOBSIGHT_TEST_KAFKA names (host:port)
 	@test -n "$(JOBSIGHT_TEST_KAFKA)" || { echo "say make test-kafka JOBSIGHT_TEST_KAFKA=host:9092"; exit 2; }
