@@ -26,7 +26,7 @@ FAST = (
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Program, Truth]]:
     """A collector that a shop's workers sent to for a few seconds, and what they really did."""
     folder = tmp_path_factory.mktemp("shop")
-    program = Program(folder / "clickhouse", Ports(), config="configs/jobs.yaml", sets=FAST).started()
+    program = Program(folder / "clickhouse", Ports(), sets=FAST).started()
     truth = folder / "truth.json"
     words = ("--rate", "400", "--duration", "5s", "--seed", "7", "--quiet", "--truth", str(truth))
     played = jobsight("demo", *words, "--endpoint", f"http://127.0.0.1:{program.ports.grpc}")

@@ -262,11 +262,15 @@ def test_jobs_are_remembered_over_a_restart(data: Path, running: list[Program], 
     program = Program(data, Ports(), sets=sets).started()
     running.append(program)
     outcomes = "SELECT Outcome FROM jobs FINAL ORDER BY Timestamp"
-    eventually(lambda: program.metric("jobsight_state_bytes") > 0, what="saved state")
-    empty = program.metric("jobsight_state_bytes")
+
+    def saved() -> float:
+        return program.samples("jobsight_state_bytes").get('{owner="processor_jobs_"}', 0.0)
+
+    eventually(lambda: saved() > 0, what="saved state")
+    empty = saved()
     assert post_json(program.ports, [execution(1, failed=True)]) == 200
     eventually(lambda: program.query(outcomes) == "failed\n", what="the row of the first attempt")
-    eventually(lambda: program.metric("jobsight_state_bytes") > empty, what="saved state with the job in it")
+    eventually(lambda: saved() > empty, what="saved state with the job in it")
     program.send(end)
     program.exit_code()
 
