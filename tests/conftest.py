@@ -60,3 +60,8 @@ async def _no_task_left() -> AsyncIterator[None]:
     yield
     left = {task for task in asyncio.all_tasks() - before if not task.done() and task is not asyncio.current_task()}
     assert not left, f"tasks left over: {[task.get_name() for task in left]}"
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their argument: gzip's hold the time, and all processes of a run must find the same tests."""
+    return argname if isinstance(val, bytes) else None
