@@ -14,7 +14,7 @@ from pipeline.kafka.logs import Seldom, calm_library
 NAMES = [*errors.TOO_LARGE, *errors.REJECTED, *errors.UNKNOWN_OUTCOME, *errors.WAITS]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(NAMES))
 def test_every_name_is_one_of_aiokafkas(name: str) -> None:
     """Scenario: the names of the tables. Guarantees: each is an exception there, so none is misspelt."""
     assert issubclass(getattr(aiokafka.errors, name), Exception)
