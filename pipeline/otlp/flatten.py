@@ -50,31 +50,54 @@ def flatten(signal: Signal, requests: Column) -> Columns:
     Raises Malformed for what google.protobuf would refuse, and audit.OneofSetTwice.
     """
     levels = descriptors.wire(signal)
+    audit_records(signal, unnest(requests)[1])
+    around = surroundings(signal, requests)
+    records, of_record, sides = around.records, around.of_record, dict(around.sides)
+    resource_of_record, scope_of_record = around.resources, around.scopes
+    kind = KIND_OF[signal]
+    if kind is Kind.METRICS:
+        points_before, index, sides["metric"], columns = _points(records)
+        resource_of_record, scope_of_record = resource_of_record[index], scope_of_record[index]
+        of_record = points_before[of_record]
+    else:
+        columns = dict(zip(descriptors.columns(levels.records.message).names, records.flatten(), strict=True))
+    columns["resource"] = pa.array(resource_of_record)
+    columns["scope"] = pa.array(scope_of_record)
+    schema = SHAPES[kind].schema
+    table = pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
+    return Columns(kind, table, MappingProxyType(sides), np.diff(of_record))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Surroundings:
+    """The records of some requests, and what they share."""
+
+    records: Column
+    of_record: Ints
+    """Offsets: the records of each request."""
+
+    resources: npt.NDArray[np.int32]
+    """The row in the side table of each record's resource."""
+
+    scopes: npt.NDArray[np.int32]
+    sides: Mapping[str, pa.Table]
+
+
+def surroundings(signal: Signal, requests: Column) -> Surroundings:
+    """Return what stands around records of whatever type; `requests` as for `flatten`. Raises Malformed."""
+    levels = descriptors.wire(signal)
     of_body, groups = unnest(requests)
     of_group, scopes = unnest(groups.field(levels.scopes.name))
     of_scope, records = unnest(scopes.field(levels.records.name))
-
-    audit_records(signal, groups)
     resource_codes, resources = _shared(signal, descriptors.RESOURCE, groups.field("resource"), groups)
     scope_codes, scope_side = _shared(signal, descriptors.SCOPE, scopes.field("scope"), scopes)
-
-    resource_of_record = np.repeat(np.repeat(resource_codes, np.diff(of_group)), np.diff(of_scope))
-    scope_of_record = np.repeat(scope_codes, np.diff(of_scope))
-    sides = {"resource": resources, "scope": scope_side}
-    kind = KIND_OF[signal]
-    if kind is Kind.METRICS:
-        points_before, index, side, columns = _points(records)
-        resource_of_record, scope_of_record = resource_of_record[index], scope_of_record[index]
-        of_scope = points_before[of_scope]
-        sides["metric"] = side
-    else:
-        columns = dict(zip(descriptors.columns(levels.records.message).names, records.flatten(), strict=True))
-    columns["resource"] = pa.array(resource_of_record.astype(np.int32))
-    columns["scope"] = pa.array(scope_of_record.astype(np.int32))
-    schema = SHAPES[kind].schema
-    table = pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
-    rows_before = of_scope[of_group[of_body]].astype(np.int64)
-    return Columns(kind, table, MappingProxyType(sides), np.diff(rows_before))
+    return Surroundings(
+        records=records,
+        of_record=of_scope[of_group[of_body]].astype(np.int64),
+        resources=np.repeat(np.repeat(resource_codes, np.diff(of_group)), np.diff(of_scope)).astype(np.int32),
+        scopes=np.repeat(scope_codes, np.diff(of_scope)).astype(np.int32),
+        sides={"resource": resources, "scope": scope_side},
+    )
 
 
 def _shared(signal: Signal, message: Descriptor, parts: Column, senders: Column) -> tuple[Ints, pa.Table]:

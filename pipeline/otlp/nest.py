@@ -20,6 +20,7 @@ from pipeline.arrays import Column, Ints, changes, first_sight, nest, offsets_of
 from pipeline.batch import Batch, one_array
 from pipeline.kinds import SHAPES, Kind, MetricType, Signal
 from pipeline.otlp import descriptors
+from pipeline.otlp.sealed import SEALED, is_sealed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +76,8 @@ def nested(batch: Batch, bounds: Ints) -> Nesting:
         request_codes, resource_codes, scope_codes = (
             codes[runs[:-1]] for codes in (request_codes, resource_codes, scope_codes)
         )
+    elif is_sealed(batch):
+        records = batch.column(SEALED)
     else:
         message = descriptors.wire(signal).records.message
         assert message is not None

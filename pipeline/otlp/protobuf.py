@@ -18,6 +18,7 @@ from pipeline.otlp.audit import OneofSetTwice, check_size
 from pipeline.otlp.descriptors import Field
 from pipeline.otlp.flatten import Columns, flatten
 from pipeline.otlp.nest import Shared, nested
+from pipeline.otlp.sealed import handler, is_sealed
 
 _PIECE: Final = required("item", pa.binary())
 
@@ -52,31 +53,37 @@ def encode_parts(batch: Batch, bounds: Ints) -> pa.BinaryArray:
     """
     nesting = nested(batch, bounds)
     levels = descriptors.wire(nesting.signal)
-    scopes = _groups(
-        levels.scopes,
+    request = handler(nesting.signal) if is_sealed(batch) else descriptors.handler(levels.request)
+    column = request.schema().field(0)
+    group = column.type.value_type
+    scope = group.field(levels.scopes.name).type.value_type
+    scopes = _message(
+        scope,
         {
             "scope": _sent(nesting.scopes, nesting.scope_of_group),
             "schema_url": nesting.scopes.schema_urls.take(pa.array(nesting.scope_of_group)),
-            levels.records.name: nest(nesting.scope_records, nesting.records, levels.records.column.type.value_field),
+            levels.records.name: _nested(nesting.scope_records, nesting.records, scope, levels.records),
         },
     )
-    groups = _groups(
-        levels.groups,
+    groups = _message(
+        group,
         {
             "resource": _sent(nesting.resources, nesting.resource_of_group),
             "schema_url": nesting.resources.schema_urls.take(pa.array(nesting.resource_of_group)),
-            levels.scopes.name: nest(nesting.group_scopes, scopes, levels.scopes.column.type.value_field),
+            levels.scopes.name: _nested(nesting.group_scopes, scopes, group, levels.scopes),
         },
     )
-    column = levels.groups.column
     requests = nest(nesting.request_groups, groups, column.type.value_field)
     rows = pa.RecordBatch.from_arrays([requests], schema=pa.schema([column]))
-    bodies: pa.BinaryArray = descriptors.handler(levels.request).record_batch_to_array(rows)
+    bodies: pa.BinaryArray = request.record_batch_to_array(rows)
     return bodies
 
 
-def _groups(field: Field, columns: dict[str, Column]) -> Column:
-    type_ = field.column.type.value_type
+def _nested(offsets: Ints, values: Column, message: pa.StructType, field: Field) -> Column:
+    return nest(offsets, values, message.field(field.name).type.value_field)
+
+
+def _message(type_: pa.StructType, columns: dict[str, Column]) -> Column:
     return pa.StructArray.from_arrays([columns[child.name] for child in type_], fields=list(type_))
 
 
