@@ -10,7 +10,7 @@ from pipeline.batch import Batch
 from pipeline.clock import Clock
 from pipeline.component import Processor
 from pipeline.exporting import Sender
-from pipeline.kinds import Signal
+from pipeline.kinds import Kind, Signal
 from pipeline.metrics import Metrics
 from pipeline.queueing import BatchQueue, Limits
 
@@ -62,6 +62,11 @@ class Pipeline:
         self._dropped = metrics.counter(
             "jobsight_pipeline_dropped_items", "Rows dropped on purpose.", "pipeline", "kind", "reason"
         )
+
+    def needs_columns(self, kind: Kind) -> bool:
+        """Whether a processor or a sender looks into rows of that kind."""
+        handled = any(kind in processor.handles for processor in self.processors)
+        return handled or any(sender.handles(kind) and not sender.forwards(kind) for sender in self._senders)
 
     async def run(self) -> None:
         """Work until the inbox is closed and empty, then drain the processors in order."""
