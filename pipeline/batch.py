@@ -90,6 +90,20 @@ class Batch:
         """Return the same rows for `number` flows that may change them: each has a token of its own."""
         return [self.owing(receipt) for receipt in self.receipt.split(number)]
 
+    @classmethod
+    def joined(cls, parts: Sequence[Batch]) -> Batch:
+        """Return one batch with the rows of all, for `concat`."""
+        first = parts[0]
+        tables = [part.table for part in parts]
+        sides = {}
+        for name in first.sides:
+            lengths = [part.sides[name].num_rows for part in parts]
+            shifts = np.concatenate([[0], np.cumsum(lengths[:-1])])
+            tables = [_shifted(table, name, int(shift)) for table, shift in zip(tables, shifts, strict=True)]
+            sides[name] = pa.concat_tables([part.sides[name] for part in parts]).combine_chunks()
+        table = pa.concat_tables(tables).combine_chunks()
+        return Batch(first.kind, table, Receipt.merge(part.receipt for part in parts), sides)
+
 
 def one_array(column: pa.ChunkedArray[Any]) -> pa.Array[Any]:
     """Return the column as one array; free where it has one chunk."""
@@ -100,18 +114,7 @@ def one_array(column: pa.ChunkedArray[Any]) -> pa.Array[Any]:
 def concat(batches: Iterable[Batch]) -> Batch:
     """Return one batch with the rows of all (at least one, all of one kind), in order."""
     parts = list(batches)
-    first = parts[0]
-    if len(parts) == 1:
-        return first
-    tables = [part.table for part in parts]
-    sides = {}
-    for name in first.sides:
-        lengths = [part.sides[name].num_rows for part in parts]
-        shifts = np.concatenate([[0], np.cumsum(lengths[:-1])])
-        tables = [_shifted(table, name, int(shift)) for table, shift in zip(tables, shifts, strict=True)]
-        sides[name] = pa.concat_tables([part.sides[name] for part in parts]).combine_chunks()
-    table = pa.concat_tables(tables).combine_chunks()
-    return Batch(first.kind, table, Receipt.merge(part.receipt for part in parts), sides)
+    return parts[0] if len(parts) == 1 else type(parts[0]).joined(parts)
 
 
 def _shifted(table: pa.Table, name: str, shift: int) -> pa.Table:

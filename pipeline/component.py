@@ -144,6 +144,10 @@ class Processor(Component[C]):
     of other signals share the first's. None: one instance for all.
     """
 
+    def forwards(self, kind: Kind) -> bool:
+        """Whether it never looks into rows of that kind, so that a `RequestBatch` need not be decoded for it."""
+        return kind not in self.handles
+
     @abstractmethod
     def process(self, batch: Batch) -> Iterable[Batch]:
         """Take one batch of a handled kind."""

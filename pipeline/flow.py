@@ -65,8 +65,9 @@ class Pipeline:
 
     def needs_columns(self, kind: Kind) -> bool:
         """Whether a processor or a sender looks into rows of that kind."""
-        handled = any(kind in processor.handles for processor in self.processors)
-        return handled or any(sender.handles(kind) and not sender.forwards(kind) for sender in self._senders)
+        if not all(processor.forwards(kind) for processor in self.processors):
+            return True
+        return any(sender.handles(kind) and not sender.forwards(kind) for sender in self._senders)
 
     async def run(self) -> None:
         """Work until the inbox is closed and empty, then drain the processors in order."""

@@ -80,6 +80,10 @@ class BatchProcessor(Processor[BatchConfig]):
 
         self._count = count
 
+    def forwards(self, kind: Kind) -> bool:
+        """Requests are put together as they are; only splitting them by rows would need columns."""
+        return not self.config.send_batch_max_size
+
     def process(self, batch: Batch) -> Iterable[Batch]:
         held = self._held.setdefault(batch.kind, _Held())
         held.batches.append(batch)

@@ -197,8 +197,8 @@ class KafkaExporterConfig(KafkaClient, ExporterConfig):
             return section.topic
         return section.topic or self.topic or _TOPICS[kind]
 
-    def forwards(self, kind: Kind) -> bool:
-        """Whether nothing in a request decides on its messages: it can be one as it came."""
+    def as_it_came(self, kind: Kind) -> bool:
+        """Whether nothing in a request decides on its messages: it can be one as it is."""
         keyed = {
             Kind.SPANS: self.partition_traces_by_id,
             Kind.METRICS: self.partition_metrics_by_resource_attributes,

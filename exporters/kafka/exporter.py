@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError
 
 from exporters.kafka.config import KafkaExporterConfig
-from exporters.kafka.messages import Fitting, Group, encoder, fitting, groups
+from exporters.kafka.messages import SORTED_UNSEEN, Fitting, Group, encoder, fitting, groups
 from exporters.kafka.outbox import Outbox, Outcome
 from exporters.kafka.partitioning import PartitionChoice
 from exporters.kafka.telemetry import Instruments
@@ -90,8 +90,8 @@ class KafkaExporter(Exporter[KafkaExporterConfig]):
             await self._unlink()
 
     def forwards(self, kind: Kind) -> bool:
-        """Requests that need no key and no topic of their own are messages as they came."""
-        return self.config.forwards(kind)
+        """Requests that need no key and no topic of their own are messages as they came; rows are sorted unseen."""
+        return self.config.as_it_came(kind) or (kind in SORTED_UNSEEN and self.config.encoding_of(kind) == "otlp_proto")
 
     async def export(self, batch: Batch) -> None:
         """Send every row. Raises Transient, Rejected, or Partial where only some rows have to be sent again.

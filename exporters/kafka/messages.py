@@ -29,6 +29,9 @@ SLICE_ROWS: Final = 4096
 OVERHEAD_BYTES: Final = 128
 """What a record batch has besides one message: its header (61) and lengths, offsets, times of the record."""
 
+SORTED_UNSEEN: Final = frozenset({Kind.SPANS, Kind.LOGS})
+"""Kinds whose rows go to their messages without being decoded, where they came encoded; a metric has several rows."""
+
 KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "jobs": ("job_id", "job_class"),
     "job_dependencies": ("parent", "child"),
@@ -82,10 +85,13 @@ def groups(batch: Batch, config: KafkaExporterConfig) -> list[Group]:
                 _row_keys(batch),
             )
         ]
-    if isinstance(batch, RequestBatch) and config.forwards(batch.kind):
-        bounds = offsets_of(batch.requests.rows_per_body)
-        keys = pa.nulls(len(bounds) - 1, pa.binary())
-        return [Group(config.topic_of(batch.kind), batch, np.arange(batch.rows), bounds, keys)]
+    if isinstance(batch, RequestBatch):
+        if config.as_it_came(batch.kind):
+            bounds = offsets_of(batch.requests.rows_per_body)
+            keys = pa.nulls(len(bounds) - 1, pa.binary())
+            return [Group(config.topic_of(batch.kind), batch, np.arange(batch.rows), bounds, keys)]
+        if batch.kind in SORTED_UNSEEN and config.encoding_of(batch.kind) == "otlp_proto":
+            batch = batch.sealed()
     topics, topic_codes = _topics(batch, config)
     keys, key_codes = _pieces(batch, config)
     codes = topic_codes * len(keys) + key_codes

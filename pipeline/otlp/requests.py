@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
+from itertools import pairwise
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
-from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
-from ptars import HandlerPool
 
 from pipeline.arrays import offsets_of, unnest
 from pipeline.batch import Batch
@@ -25,10 +23,13 @@ from pipeline.errors import Malformed
 from pipeline.kinds import KIND_OF, MetricType, Signal
 from pipeline.otlp import descriptors
 from pipeline.otlp.audit import check_size
-from pipeline.otlp.descriptors import Field
 from pipeline.otlp.flatten import Columns
 from pipeline.otlp.protobuf import decode
+from pipeline.otlp.sealed import declared, seal
 from pipeline.receipt import Receipt
+
+JOINED_BYTES: Final = 1 << 19
+"""Requests that are put together become one up to this size, which is half of what a Kafka message may have."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +45,18 @@ class Requests:
         filled = np.flatnonzero(self.rows_per_body)
         bodies = tuple(self.bodies[position] for position in filled.tolist())
         return RequestBatch(Requests(self.signal, bodies, self.rows_per_body[filled]), receipt)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Requests]) -> Requests:
+        """Return all in their order. Requests one after another are one request: protobuf appends repeated fields."""
+        bodies = [body for part in parts for body in part.bodies]
+        ends = np.cumsum([len(body) for body in bodies])
+        rows = np.concatenate([part.rows_per_body for part in parts])
+        starts = [0]
+        while (end := int(ends[starts[-1]]) + JOINED_BYTES - len(bodies[starts[-1]])) < ends[-1]:
+            starts.append(max(int(np.searchsorted(ends, end, side="right")), starts[-1] + 1))
+        together = [b"".join(bodies[start:end]) for start, end in pairwise([*starts, len(bodies)])]
+        return cls(parts[0].signal, tuple(together), np.add.reduceat(rows, starts))
 
 
 class RequestBatch(Batch):
@@ -75,6 +88,17 @@ class RequestBatch(Batch):
 
     def owing(self, receipt: Receipt) -> RequestBatch:
         return RequestBatch(self.requests, receipt)
+
+    def sealed(self) -> Batch:
+        """Return the rows of traces or logs, each still encoded (`pipeline.otlp.sealed`)."""
+        return seal(self.requests.signal, self.requests.bodies).batch(self.receipt)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Batch]) -> Batch:
+        requests = [part.requests for part in parts if isinstance(part, RequestBatch)]
+        if len(requests) < len(parts):
+            return Batch.joined(parts)
+        return RequestBatch(Requests.joined(requests), Receipt.merge(part.receipt for part in parts))
 
     @cached_property
     def _columns(self) -> Columns:
@@ -113,30 +137,12 @@ def _rows(signal: Signal, bodies: Sequence[bytes]) -> npt.NDArray[np.int64]:
 def _skeleton(signal: Signal) -> Any:
     """Return the handler of the signal's requests with rows declared as `bytes`, and nothing but the way to them."""
     wire = descriptors.wire(signal)
-    package = f"skeleton.{signal}"
-    file = FileDescriptorProto(name=package, package=package, syntax="proto3")
-
-    def declare(message: str, fields: Sequence[Field], of: str = "") -> None:
-        declared = file.message_type.add(name=message).field
-        for field in fields:
-            declared.add(
-                name=field.name,
-                number=field.number,
-                label=FieldDescriptorProto.LABEL_REPEATED if field.repeated else FieldDescriptorProto.LABEL_OPTIONAL,
-                type=FieldDescriptorProto.TYPE_MESSAGE if of else FieldDescriptorProto.TYPE_BYTES,
-                type_name=f".{package}.{of}" if of else None,
-            )
-
-    declare("Request", [wire.groups], "Group")
-    declare("Group", [wire.scopes], "Scope")
+    messages = {"Request": [wire.groups], "Group": [wire.scopes], "Scope": [wire.records]}
+    types = {wire.groups: "Group", wire.scopes: "Scope"}
     if signal is Signal.METRICS:
         data = [field for field in descriptors.fields(descriptors.METRIC) if field.name in set(MetricType)]
         assert data[0].message is not None
-        declare("Scope", [wire.records], "Metric")
-        declare("Metric", data, "Data")
-        declare("Data", [field for field in descriptors.fields(data[0].message) if field.name == "data_points"])
-    else:
-        declare("Scope", [wire.records])
-    pool = DescriptorPool()
-    pool.AddSerializedFile(file.SerializeToString())
-    return HandlerPool([pool.FindFileByName(package)]).get_for_message(pool.FindMessageTypeByName(f"{package}.Request"))
+        messages["Metric"] = data
+        messages["Data"] = [field for field in descriptors.fields(data[0].message) if field.name == "data_points"]
+        types |= {wire.records: "Metric", **dict.fromkeys(data, "Data")}
+    return declared(f"skeleton.{signal}", messages, types)

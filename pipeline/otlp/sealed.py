@@ -82,13 +82,14 @@ def _readers(signal: Signal) -> tuple[Any, Any]:
     sealed = {"Request": [wire.groups], "Group": groups, "Scope": scopes}
     ids = {"Request": [wire.groups], "Group": [wire.scopes], "Scope": [wire.records], "Record": trace_id}
     types = {wire.groups: "Group", wire.scopes: "Scope"}
-    return _declared(f"sealed.{signal}", sealed, types), _declared(
-        f"ids.{signal}", ids, types | {wire.records: "Record"}
-    )
+    return declared(f"sealed.{signal}", sealed, types), declared(f"ids.{signal}", ids, types | {wire.records: "Record"})
 
 
-def _declared(package: str, messages: Mapping[str, Iterable[Field]], types: Mapping[Field, str]) -> Any:
-    """Return the handler of `Request`. Messages that `types` does not name are bytes."""
+def declared(package: str, messages: Mapping[str, Iterable[Field]], types: Mapping[Field, str]) -> Any:
+    """Return the handler of the message `Request` in a package of the given name.
+
+    `messages` has the fields of each message, `types` the message of some fields; other fields of messages are bytes.
+    """
     file = FileDescriptorProto(name=package, package=package, syntax="proto3")
     for message, fields in messages.items():
         declared = file.message_type.add(name=message).field

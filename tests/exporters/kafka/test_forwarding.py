@@ -7,6 +7,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from pipeline import Kind, otlp
 from pipeline.arrays import hex_text
+from pipeline.batch import concat
 from pipeline.kinds import Signal
 from pipeline.receipt import Receipt
 from pipeline.testing import spans_batch
@@ -25,17 +26,20 @@ def requests() -> otlp.RequestBatch:
     ("keys", "forwarded"),
     [
         ({}, {Kind.SPANS, Kind.METRICS, Kind.LOGS}),
-        ({"partition_traces_by_id": True}, {Kind.METRICS, Kind.LOGS}),
+        ({"partition_traces_by_id": True}, {Kind.SPANS, Kind.METRICS, Kind.LOGS}),
         ({"partition_metrics_by_resource_attributes": True}, {Kind.SPANS, Kind.LOGS}),
-        ({"partition_logs_by_trace_id": True}, {Kind.SPANS, Kind.METRICS}),
-        ({"partition_logs_by_resource_attributes": True}, {Kind.SPANS, Kind.METRICS}),
+        ({"partition_logs_by_trace_id": True}, {Kind.SPANS, Kind.METRICS, Kind.LOGS}),
+        ({"partition_logs_by_resource_attributes": True}, {Kind.SPANS, Kind.METRICS, Kind.LOGS}),
         ({"traces": {"encoding": "otlp_json"}}, {Kind.METRICS, Kind.LOGS}),
-        ({"topic_from_attribute": "tenant"}, set()),
+        ({"topic_from_attribute": "tenant"}, {Kind.SPANS, Kind.LOGS}),
     ],
     ids=lambda value: next(iter(value), "none") if isinstance(value, dict) else "",
 )
 def test_what_can_be_forwarded(keys: dict[str, object], forwarded: set[Kind]) -> None:
-    """Scenario: keys that need to look into requests. Guarantees: those kinds are not forwarded, the others are."""
+    """Scenario: keys that need to look into rows: JSON, metrics by resource.
+
+    Guarantees: those kinds are not forwarded, the others are.
+    """
     exporter = exporter_of(**keys)
 
     assert {kind for kind in Kind if exporter.forwards(kind)} == forwarded
@@ -78,12 +82,36 @@ async def test_a_body_over_the_limit_is_split_by_rows(broker: Broker, start: Sta
 
 @pytest.mark.integration
 async def test_another_form_is_made_of_a_forwarded_batch(broker: Broker, start: Start) -> None:
-    """Scenario: a batch of requests reaches an exporter that keys by trace. Guarantees: a message for each trace."""
+    """Scenario: two batches of requests put together reach an exporter that keys by trace; the same rows decoded.
+
+    Guarantees: a message for each trace, the same from both.
+    """
+    topics = [await create_topic(broker, "traces") for _ in range(2)]
+    batch = concat([requests(), requests()])
+    assert isinstance(batch, otlp.RequestBatch)
+
+    decoded = otlp.decode(Signal.TRACES, batch.requests.bodies).batch(Receipt.issue("decoded"))
+    for topic, rows in zip(topics, (batch, decoded), strict=True):
+        exporter = await start(traces={"topic": topic}, partition_traces_by_id=True)
+        await exporter.export(rows)
+
+    traces = set(hex_text(batch.column("trace_id")).to_pylist())
+    as_requests, as_columns = [
+        {record.key.decode(): record.value for record in await read_all(broker, topic, len(traces))} for topic in topics
+    ]
+    assert set(as_requests) == traces
+    assert as_requests == as_columns
+
+
+@pytest.mark.integration
+async def test_rows_stay_as_they_were_encoded(broker: Broker, start: Start) -> None:
+    """Scenario: a span with a field that OTLP does not have, keyed by trace. Guarantees: it arrives."""
     topic = await create_topic(broker, "traces")
     exporter = await start(traces={"topic": topic}, partition_traces_by_id=True)
+    span = b"\x0a\x10" + bytes(range(16)) + b"\xf8\x07\x07"
+    body = b"\x0a\x19\x12\x17\x12" + bytes([len(span)]) + span
 
-    await exporter.export(requests())
+    await exporter.export(otlp.check(Signal.TRACES, [body]).batch(Receipt.issue("test")))
 
-    traces = set(hex_text(requests().column("trace_id")).to_pylist())
-    records = await read_all(broker, topic, len(traces))
-    assert {record.key.decode() for record in records} == traces
+    (record,) = await read_all(broker, topic, 1)
+    assert (record.key, record.value) == (bytes(range(16)).hex().encode(), body)
