@@ -6,7 +6,7 @@ message for each trace costs little more than one for all. Rows of our own kinds
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final, NamedTuple
@@ -134,12 +134,17 @@ def fitting(group: Group, encode: Encode, limit: int, headers_bytes: int) -> Fit
         if max(map(len, bodies)) <= room:
             return Fitting(list(bodies), group.bounds[:-1], group.bounds[1:], group.keys, [])
     bounds = _narrowed(group, room)
-    owners = (np.searchsorted(group.bounds, bounds[:-1], side="right") - 1).tolist()
-    pieces: list[_Piece] = []
-    for first, last in _slices(bounds):
-        pieces += _encoded(group.batch, encode, bounds[first : last + 1], owners[first:last])
-    if any(len(piece.value) > room for piece in pieces):
-        pieces = [part for piece in pieces for part in _cut(group.batch, encode, piece, room)]
+    values = [
+        value for first, last in _slices(bounds) for value in _encoded(group.batch, encode, bounds[first : last + 1])
+    ]
+    owners = np.searchsorted(group.bounds, bounds[:-1], side="right") - 1
+    if max(map(len, values)) <= room:
+        return Fitting(values, bounds[:-1], bounds[1:], group.keys.take(pa.array(owners)), [])
+    pieces = [
+        part
+        for piece in map(_Piece, values, bounds[:-1].tolist(), bounds[1:].tolist(), owners.tolist())
+        for part in _cut(group.batch, encode, piece, room)
+    ]
     kept = [piece for piece in pieces if len(piece.value) <= room]
     return Fitting(
         [piece.value for piece in kept],
@@ -240,12 +245,12 @@ class _Piece(NamedTuple):
     """The message of the group that they belong to."""
 
 
-def _encoded(batch: Batch, encode: Encode, bounds: Ints, owners: Sequence[int]) -> list[_Piece]:
-    """Return the rows between neighbouring bounds, each as a piece."""
+def _encoded(batch: Batch, encode: Encode, bounds: Ints) -> list[bytes]:
+    """Return the encoding of the rows between neighbouring bounds."""
     start, end = int(bounds[0]), int(bounds[-1])
     part = batch.with_table(batch.table.slice(start, end - start))
     values: list[bytes] = encode(part, bounds - start).cast(pa.binary()).to_pylist()
-    return [*map(_Piece, values, bounds[:-1].tolist(), bounds[1:].tolist(), owners)]
+    return values
 
 
 def _cut(batch: Batch, encode: Encode, piece: _Piece, room: int) -> Iterator[_Piece]:
@@ -256,5 +261,6 @@ def _cut(batch: Batch, encode: Encode, piece: _Piece, room: int) -> Iterator[_Pi
         return
     parts = min(rows, max(2, -(-len(piece.value) * 11 // (room * 10))))
     bounds = np.unique(np.linspace(piece.start, piece.end, parts + 1).astype(np.int64))
-    for part in _encoded(batch, encode, bounds, [piece.owner] * (len(bounds) - 1)):
-        yield from _cut(batch, encode, part, room)
+    starts, ends = bounds[:-1].tolist(), bounds[1:].tolist()
+    for value, start, end in zip(_encoded(batch, encode, bounds), starts, ends, strict=True):
+        yield from _cut(batch, encode, _Piece(value, start, end, piece.owner), room)

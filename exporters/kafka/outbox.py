@@ -61,9 +61,10 @@ class Outbox:
         None of them is over `limit`, the largest record batch.
         """
         outcomes = []
+        headers, overhead = self._headers, self._headers_bytes + OVERHEAD_BYTES // 2
+        current = self._open.get(place)
         for key, value in messages:
-            needed = len(value) + len(key or b"") + self._headers_bytes + OVERHEAD_BYTES // 2
-            current = self._open.get(place)
+            needed = len(value) + len(key or b"") + overhead
             if current is not None and (current.nbytes + needed > limit or current.limit != limit):
                 self._dispatch(place)
                 current = None
@@ -71,7 +72,7 @@ class Outbox:
                 current = self._open[place] = _Open(
                     self._producer.create_batch(), limit, self._loop.create_future(), OVERHEAD_BYTES // 2
                 )
-            current.builder.append(timestamp=time_ms, key=key, value=value, headers=self._headers)
+            current.builder.append(timestamp=time_ms, key=key, value=value, headers=headers)
             current.nbytes += needed
             outcomes.append(current.outcome)
         if place in self._open:
