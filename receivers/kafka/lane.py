@@ -7,11 +7,13 @@ progress moves when nothing of it is owed any more. Messages that do not decode 
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
+from itertools import accumulate
 from typing import Any, Final
 
 from pipeline.component import Host
@@ -31,12 +33,29 @@ WAITING_SLICES: Final = 2
 """A lane is full when so much waits in it."""
 
 
-@dataclass(slots=True, eq=False)
-class Fetched:
+class _Fetched:
     """Messages of one partition that wait, in order, with no gap to what was taken before."""
 
-    progress: Progress
-    records: deque[Any]
+    __slots__ = ("_ends", "_taken", "progress", "records", "values")
+
+    def __init__(self, progress: Progress, records: Sequence[Any]) -> None:
+        self.progress = progress
+        self.records = records
+        self.values: list[bytes] = [record.value or b"" for record in records]
+        self._ends = [*accumulate(map(len, self.values), initial=0)]
+        self._taken = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of values that wait."""
+        return self._ends[-1] - self._ends[self._taken]
+
+    def take(self, nbytes: int) -> range:
+        """Take messages until these have `nbytes`, at least one, at most all that wait; return their places."""
+        begun = self._ends[self._taken]
+        end = min(bisect_left(self._ends, begun + nbytes, self._taken + 1), len(self.records))
+        places, self._taken = range(self._taken, end), end
+        return places
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +90,7 @@ class Lane:
         self._dead_letters = dead_letters
         self._on_room = on_room
         self._on_finish = on_finish
-        self._waiting: deque[Fetched] = deque()
+        self._waiting: deque[_Fetched] = deque()
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -81,18 +100,20 @@ class Lane:
     def full(self) -> bool:
         return self.waiting_bytes >= WAITING_SLICES * self._slice_bytes
 
-    def offer(self, progress: Progress, records: Sequence[Any]) -> None:
-        """Append what was fetched of a partition."""
-        self._waiting.append(Fetched(progress, deque(records)))
-        self.waiting_bytes += sum(len(record.value or b"") for record in records)
+    def offer(self, progress: Progress, records: Sequence[Any]) -> int:
+        """Append what was fetched of a partition, at least one message; return the bytes of its values."""
+        fetched = _Fetched(progress, records)
+        self._waiting.append(fetched)
+        self.waiting_bytes += fetched.nbytes
         self._arrived.set()
+        return fetched.nbytes
 
     def drop(self, progresses: Container[int]) -> None:
         """Forget what waits of some partitions, given by the `id` of their progress; it is to be fetched again."""
         dropped = [fetched for fetched in self._waiting if id(fetched.progress) in progresses]
         for fetched in dropped:
             self._waiting.remove(fetched)
-            self.waiting_bytes -= sum(len(record.value or b"") for record in fetched.records)
+            self.waiting_bytes -= fetched.nbytes
 
     async def idle(self) -> None:
         """Return when no slice is being handed over."""
@@ -116,8 +137,7 @@ class Lane:
 
     async def _serve(self) -> None:
         """Take a slice, decode it, hand it on."""
-        records, taken = self._next_slice()
-        values = [record.value or b"" for record in records]
+        records, values, taken = self._next_slice()
         pieces = await self._decoded(records, values)
         good = [piece for piece in pieces if isinstance(piece, Columns)]
         receipt = Receipt.issue(_token(taken), partial(self._finish, taken))
@@ -137,29 +157,29 @@ class Lane:
             await self._emit(columns.batch(share))
             self._instruments.accepted(self.signal, rows)
 
-    def _next_slice(self) -> tuple[list[Any], list[_Taken]]:
-        """Take messages from the front, at most the slice's bytes or a single one, and note them as read."""
+    def _next_slice(self) -> tuple[list[Any], list[bytes], list[_Taken]]:
+        """Take messages from the front, as many as make the slice's bytes, and note them as read."""
         records: list[Any] = []
+        values: list[bytes] = []
         taken: list[_Taken] = []
-        size = 0
-        while self._waiting and size < self._slice_bytes:
+        room = self._slice_bytes
+        while self._waiting and room > 0:
             fetched = self._waiting[0]
-            part: list[Any] = []
-            while fetched.records and (size < self._slice_bytes or not records):
-                record = fetched.records.popleft()
-                size += len(record.value or b"")
-                part.append(record)
-            if not fetched.records:
+            before = fetched.nbytes
+            places = fetched.take(room)
+            if places.stop == len(fetched.records):
                 self._waiting.popleft()
-            if part:
-                first, last = part[0], part[-1]
-                stretch = fetched.progress.take(first.offset, last.offset + 1, len(part))
-                name = f"{first.topic}/{first.partition}/{first.offset}-{last.offset}/{first.timestamp}"
-                taken.append(_Taken(fetched.progress, stretch, name))
-                records += part
-        self.waiting_bytes -= size
+            room -= before - fetched.nbytes
+            part = fetched.records[places.start : places.stop]
+            first, last = part[0], part[-1]
+            stretch = fetched.progress.take(first.offset, last.offset + 1, len(part))
+            name = f"{first.topic}/{first.partition}/{first.offset}-{last.offset}/{first.timestamp}"
+            taken.append(_Taken(fetched.progress, stretch, name))
+            records += part
+            values += fetched.values[places.start : places.stop]
+        self.waiting_bytes -= self._slice_bytes - room
         self._on_room()
-        return records, taken
+        return records, values, taken
 
     async def _decoded(self, records: list[Any], values: list[bytes]) -> list[Columns | tuple[Any, Exception]]:
         """Return columns of what decodes, in order, and the messages that do not, each with the reason."""

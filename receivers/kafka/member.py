@@ -224,10 +224,10 @@ class Member:
         progress = self._progress.get(place)
         if progress is None:
             progress = self._progress[place] = Progress(records[0].offset)
-        self._instruments.read(place.topic, len(records), sum(len(record.value or b"") for record in records))
+        nbytes = self._lane(place).offer(progress, records)
+        self._instruments.read(place.topic, len(records), nbytes)
         end = consumer.highwater(place) if place in consumer.assignment() else None
         self._instruments.position(place.topic, place.partition, records[-1].offset + 1, end)
-        self._lane(place).offer(progress, records)
 
     async def _begin(self, consumer: Any, place: TopicPartition) -> None:
         """Begin with a partition of which the group knows nothing yet, and let it know that at once.
