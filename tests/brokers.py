@@ -26,9 +26,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from pipeline.testing.program import free_port
+from tests.kafka_access import Access
 
-FOREIGN = os.environ.get("JOBSIGHT_TEST_KAFKA", "")
-"""host:port of a broker that tests use instead of their own, where they need nothing special of it."""
+FOREIGN = Access.of(os.environ)
+"""A broker that tests use instead of their own, where they need nothing special of it."""
 
 START_SECONDS = 20.0
 
@@ -44,7 +45,7 @@ class Broker:
     """A broker process on a port of its own, or one that runs elsewhere."""
 
     def __init__(self, command: list[str], port: int, env: Mapping[str, str] | None = None) -> None:
-        self.bootstrap = f"127.0.0.1:{port}"
+        self.access = Access(f"127.0.0.1:{port}")
         self._command = command
         self.port = port
         self._env = {**os.environ, **(env or {})}
@@ -69,10 +70,14 @@ class Broker:
         return cls(command, port)
 
     @classmethod
-    def elsewhere(cls, bootstrap: str) -> Broker:
+    def elsewhere(cls, access: Access) -> Broker:
         broker = cls([], 0)
-        broker.bootstrap = bootstrap
+        broker.access = access
         return broker
+
+    @property
+    def bootstrap(self) -> str:
+        return self.access.bootstrap
 
     def start(self) -> Broker:
         if not self._command:
@@ -118,7 +123,7 @@ class Broker:
 async def create_topic(broker: Broker, name: str, partitions: int = 4, **configs: str) -> str:
     """Create a topic with a fresh name and return that."""
     topic = fresh(name)
-    admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap)
+    admin = AIOKafkaAdminClient(**broker.access.aiokafka())
     await admin.start()
     try:
         await admin.create_topics([NewTopic(topic, partitions, 1, topic_configs=configs)])
@@ -130,7 +135,7 @@ async def create_topic(broker: Broker, name: str, partitions: int = 4, **configs
 async def read_all(broker: Broker, topic: str, at_least: int, within: float = 20.0) -> list[ConsumerRecord]:
     """Return the messages of a topic, all partitions, in order of partition and offset, once there are so many."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=broker.bootstrap, auto_offset_reset="earliest", max_partition_fetch_bytes=1 << 26
+        **broker.access.aiokafka(), auto_offset_reset="earliest", max_partition_fetch_bytes=1 << 26
     )
     await consumer.start()
     found: list[ConsumerRecord] = []
@@ -149,7 +154,7 @@ async def read_all(broker: Broker, topic: str, at_least: int, within: float = 20
 
 @asynccontextmanager
 async def plain_producer(broker: Broker, **keys: Any) -> AsyncIterator[AIOKafkaProducer]:
-    producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap, **keys)
+    producer = AIOKafkaProducer(**broker.access.aiokafka(), **keys)
     await producer.start()
     try:
         yield producer
@@ -171,7 +176,7 @@ async def until(holds: Callable[[], bool | Awaitable[bool]], *, within: float = 
 
 async def committed(broker: Broker, group: str, topic: str, partition: int = 0) -> int | None:
     """Return the offset that a group has committed."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap, group_id=group, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(**broker.access.aiokafka(), group_id=group, enable_auto_commit=False)
     await consumer.start()
     try:
         place = TopicPartition(topic, partition)

@@ -33,7 +33,9 @@ async def host(clock: FakeClock) -> AsyncIterator[FakeHost]:
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """One Kafka broker for all tests that make topics and groups of their own."""
-    broker = (Broker.elsewhere(FOREIGN) if FOREIGN else Broker.noida(tmp_path_factory.mktemp("noida"))).start()
+    broker = (
+        Broker.elsewhere(FOREIGN) if FOREIGN.bootstrap else Broker.noida(tmp_path_factory.mktemp("noida"))
+    ).start()
     yield broker
     broker.stop()
 
@@ -41,7 +43,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 @pytest.fixture(scope="session")
 def groups_broker() -> Iterator[Broker]:
     """One whose groups share anew as Kafka's do; Noida waits for the whole rebalance timeout."""
-    broker = (Broker.elsewhere(FOREIGN) if FOREIGN else Broker.tansu()).start()
+    broker = (Broker.elsewhere(FOREIGN) if FOREIGN.bootstrap else Broker.tansu()).start()
     yield broker
     broker.stop()
 

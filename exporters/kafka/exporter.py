@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import pyarrow as pa
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from exporters.kafka.config import KafkaExporterConfig
 from exporters.kafka.messages import SORTED_UNSEEN, Fitting, Group, encoder, fitting, groups
@@ -23,7 +23,7 @@ from exporters.kafka.telemetry import Instruments
 from pipeline import Batch, ComponentId, Exporter, Host, Kind, Partial, Permanent, Rejected, Transient, Unavailable
 from pipeline.arrays import Ints, hex_text
 from pipeline.errors import TooLarge
-from pipeline.kafka.client import connection, why_unreachable
+from pipeline.kafka.client import connection, start
 from pipeline.kafka.errors import classify
 from pipeline.kafka.logs import calm_library
 
@@ -76,7 +76,7 @@ class KafkaExporter(Exporter[KafkaExporterConfig]):
     async def _greet(self, host: Host) -> None:
         try:
             await self._linked()
-        except Transient as error:
+        except (Permanent, Transient) as error:
             host.log.warning("Kafka cannot be reached yet.", error=str(error))
 
     async def stop(self) -> None:
@@ -114,13 +114,11 @@ class KafkaExporter(Exporter[KafkaExporterConfig]):
     async def check(self) -> None:
         """Connect, and ask for the topics."""
         producer = AIOKafkaProducer(**self._arguments())
+        await start(producer, self.config, self._request_seconds)
         try:
-            await producer.start()
             if not self.config.producer.allow_auto_topic_creation:
                 for topic in sorted({self.config.topic_of(kind) for kind in Kind}):
                     await _partitions(producer, topic, create=False)
-        except KafkaConnectionError as error:
-            raise await why_unreachable(self.config, self._request_seconds) from error
         finally:
             await producer.stop()
 
@@ -209,21 +207,14 @@ class KafkaExporter(Exporter[KafkaExporterConfig]):
         }
 
     async def _linked(self) -> _Link:
-        """Return the connection, made if there is none. Raises Unavailable."""
+        """Return the connection, made if there is none. Raises Permanent, Transient."""
         async with self._connecting:
             if self._link is not None:
                 return self._link
             if self._host is None:
                 raise Unavailable("the exporter is not started")
             producer = AIOKafkaProducer(**self._arguments())
-            try:
-                await producer.start()
-            except KafkaError as error:
-                await producer.stop()
-                raise await why_unreachable(self.config, self._request_seconds) from error
-            except BaseException:
-                await producer.stop()
-                raise
+            await start(producer, self.config, self._request_seconds)
             outbox = Outbox(
                 producer,
                 linger=self.config.producer.linger,

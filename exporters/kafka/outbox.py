@@ -116,7 +116,7 @@ class Outbox:
         except asyncio.CancelledError:
             batch.outcome.cancel()
             raise
-        except Exception as error:  # noqa: BLE001 - a library's edge: the export that waits classifies it
+        except Exception as error:  # noqa: BLE001 - nobody but the export that waits can tell of it
             outcome = error
         self._instruments.sent(place, records, batch.nbytes, self._loop.time() - began, delivered=outcome is None)
         if not batch.outcome.done():

@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
+from aiokafka.conn import create_conn
+from aiokafka.errors import KafkaConnectionError, KafkaError
+
 from pipeline.config.tls import client_context
 from pipeline.config.values import split_endpoint
 from pipeline.errors import Transient, Unavailable
@@ -40,27 +43,43 @@ def connection(config: KafkaClient, request_seconds: float) -> dict[str, Any]:
     return arguments
 
 
+async def start(client: Any, config: KafkaClient, request_seconds: float) -> None:
+    """Start a client of aiokafka; one that does not start, or is cancelled at it, is closed again.
+
+    Raises Permanent or Transient, which say why: no broker can be reached, or what one has against us.
+    """
+    running = False
+    try:
+        await client.start()
+        running = True
+    except KafkaConnectionError as error:
+        raise await why_unreachable(config, request_seconds) from error
+    except (KafkaError, ValueError) as error:  # ValueError: a SCRAM server that does not know the password either
+        raise classify(error, f"brokers {_listed(config.brokers)}") from error
+    finally:
+        if not running:
+            await client.stop()
+
+
 async def why_unreachable(config: KafkaClient, request_seconds: float) -> Transient:
     """Return what keeps us from the brokers, asking each once more, because the library says it to its log only."""
-    from aiokafka.conn import create_conn
-
     arguments = connection(config, min(request_seconds, PROBE_SECONDS))
     brokers = arguments.pop("bootstrap_servers")
     for name in ("retry_backoff_ms", "metadata_max_age_ms", "connections_max_idle_ms"):
         del arguments[name]
-    outcomes = await asyncio.gather(*(_tried(create_conn, broker, arguments) for broker in brokers))
+    outcomes = await asyncio.gather(*(_tried(broker, arguments) for broker in brokers))
     reasons = list(dict.fromkeys(outcome for outcome in outcomes if outcome))
     if not reasons:
         return Unavailable(f"{_listed(brokers)} can be reached, but did not say which brokers and topics there are")
     return Unavailable("; ".join(reasons))
 
 
-async def _tried(create_conn: Any, broker: str, arguments: dict[str, Any]) -> str:
+async def _tried(broker: str, arguments: dict[str, Any]) -> str:
     """Return why one broker cannot be used, empty where it can."""
     host, port = split_endpoint(broker)
     try:
         connected = await create_conn(host, port, **arguments)
-    except Exception as error:  # noqa: BLE001 - a library's edge: whatever it is, it is the reason
+    except (KafkaError, OSError, ValueError) as error:
         return str(classify(error, f"broker {broker}"))
     await connected.close()
     return ""

@@ -7,11 +7,11 @@ from random import Random
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaError
 
 from pipeline.component import Host
-from pipeline.errors import Transient
-from pipeline.kafka.client import connection, why_unreachable
+from pipeline.errors import Permanent, Transient
+from pipeline.kafka.client import connection, start
 from pipeline.kafka.errors import classify
 from pipeline.retry import Backoff, RetryConfig
 from receivers.kafka.config import KafkaReceiverConfig
@@ -98,7 +98,7 @@ class DeadLetters:
             await producer.send_and_wait(topic, value=record.value, key=record.key, headers=headers)
         except KafkaError as failure:
             return classify(failure, f"topic {topic}")
-        except Transient as failure:
+        except (Permanent, Transient) as failure:
             return failure
         return None
 
@@ -107,13 +107,6 @@ class DeadLetters:
             producer = AIOKafkaProducer(
                 **connection(self._config, REQUEST_SECONDS), acks="all", max_request_size=LARGEST_BYTES
             )
-            try:
-                await producer.start()
-            except KafkaConnectionError as error:
-                await producer.stop()
-                raise await why_unreachable(self._config, REQUEST_SECONDS) from error
-            except BaseException:
-                await producer.stop()
-                raise
+            await start(producer, self._config, REQUEST_SECONDS)
             self._producer = producer
         return self._producer

@@ -191,7 +191,7 @@ class Lane:
                 continue
             try:
                 outcome.append(self._decode(self.signal, values[start:end]))
-            except Exception as error:  # noqa: BLE001 - a protocol's edge: any bug may cost its own message only
+            except Exception as error:  # noqa: BLE001 - whatever a message does to the codec, it must not end the reading
                 if end - start == 1:
                     outcome.append((records[start], error))
                 else:

@@ -21,7 +21,6 @@ from aiokafka.errors import (
     CommitFailedError,
     ConsumerStoppedError,
     IllegalStateError,
-    KafkaConnectionError,
     KafkaError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
@@ -29,7 +28,7 @@ from aiokafka.errors import (
 
 from pipeline.component import Host
 from pipeline.errors import Permanent, Transient
-from pipeline.kafka.client import connection, why_unreachable
+from pipeline.kafka.client import connection, start
 from pipeline.kafka.errors import classify
 from pipeline.kinds import Signal
 from pipeline.retry import Backoff, RetryConfig
@@ -149,7 +148,7 @@ class Member:
         await self._leave()
 
     async def _join(self) -> None:
-        """Connect and subscribe; partitions come later. Raises KafkaError, Unavailable."""
+        """Connect and subscribe; partitions come later. Raises Permanent, Transient."""
         config = self._config
         consumer = AIOKafkaConsumer(
             **connection(config, request_seconds(config)),
@@ -160,11 +159,8 @@ class Member:
             max_poll_interval_ms=NEVER_IDLE_MS,
             rebalance_timeout_ms=round((config.intake.handover_timeout + REBALANCE_MARGIN_SECONDS) * 1000),
         )
+        await start(consumer, config, request_seconds(config))
         self._consumer = consumer
-        try:
-            await consumer.start()
-        except KafkaConnectionError as error:
-            raise await why_unreachable(config, request_seconds(config)) from error
         consumer.subscribe(**self._wanted.subscription(), listener=_Listener(self._revoked, self._assigned))
 
     async def _leave(self) -> None:
@@ -267,13 +263,12 @@ class Member:
         """The group shares anew: stop reading, give what was read a while to be delivered, commit it."""
         mine = [place for place in places if place in self._progress]
         self._drop_waiting()
-        try:
+        # What is not delivered in time is read again by whoever gets the partition, if that is somebody else.
+        with suppress(TimeoutError):
             async with asyncio.timeout(0 if self._stopping else self._config.intake.handover_timeout):
                 while any(self._progress[place].unfinished_messages for place in mine):
                     self._finished.clear()
                     await self._finished.wait()
-        except TimeoutError:
-            pass  # what is not delivered yet is read again by whoever gets the partition, if that is somebody else
         await self._commit(mine)
 
     async def _assigned(self, places: Iterable[TopicPartition]) -> None:

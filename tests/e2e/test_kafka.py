@@ -53,7 +53,7 @@ class Fleet:
     def gateway(self, *sets: str) -> Program:
         program = self._program(
             "gateway",
-            f"exporters.kafka.brokers=[{self.broker.bootstrap}]",
+            *self.broker.access.sets("exporters.kafka"),
             *(f"exporters.kafka.{signal}.topic={topic}" for signal, topic in self.topics.items()),
             "exporters.kafka.retry_on_failure.initial_interval=200ms",
             *sets,
@@ -63,7 +63,7 @@ class Fleet:
     def consumer(self, database: str = "default") -> Program:
         return self._program(
             "consumer",
-            f"receivers.kafka.brokers=[{self.broker.bootstrap}]",
+            *self.broker.access.sets("receivers.kafka"),
             *(f"receivers.kafka.{signal}.topics=[{topic}]" for signal, topic in self.topics.items()),
             f"receivers.kafka.group_id={self.group}",
             "receivers.kafka.session_timeout=6s",

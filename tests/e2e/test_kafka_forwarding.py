@@ -44,7 +44,7 @@ def test_requests_pass_as_they_came(broker: Broker, tmp_path: Path) -> None:
         Ports(),
         config="configs/gateway.yaml",
         sets=[
-            f"exporters.kafka.brokers=[{broker.bootstrap}]",
+            *broker.access.sets("exporters.kafka"),
             *(f"exporters.kafka.{signal}.topic={topic}" for signal, topic in topics.items()),
             "exporters.kafka.partition_traces_by_id=false",
             "service.pipelines.traces.processors=[]",

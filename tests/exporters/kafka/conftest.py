@@ -36,7 +36,7 @@ async def start(broker: Broker, real_host: FakeHost) -> AsyncIterator[Start]:
     started: list[KafkaExporter] = []
 
     async def start(**keys: Any) -> KafkaExporter:
-        exporter = exporter_of(**{"brokers": [broker.bootstrap], **keys})
+        exporter = exporter_of(**(keys if "brokers" in keys else broker.access.keys() | keys))
         started.append(exporter)
         await exporter.start(real_host)
         return exporter

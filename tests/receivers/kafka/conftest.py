@@ -34,7 +34,7 @@ async def start(broker: Broker) -> AsyncIterator[Start]:
 
     async def start(**keys: Any) -> tuple[KafkaReceiver, FakeHost]:
         usual = {
-            "brokers": [broker.bootstrap],
+            **({} if "brokers" in keys else broker.access.keys()),
             "group_id": fresh("group"),
             "initial_offset": "earliest",
             "autocommit": {"interval": "50ms"},

@@ -75,7 +75,7 @@ async def test_messages_of_the_official_sdk(broker: Broker, start: Start) -> Non
     with provider.get_tracer("tests").start_as_current_span("job", attributes={"tries": 3}):
         pass
     provider.shutdown()
-    producer = Producer({"bootstrap.servers": broker.bootstrap})
+    producer = Producer(broker.access.librdkafka())
     producer.produce(topic, encode_spans(memory.get_finished_spans()).SerializeToString())
     assert producer.flush(10) == 0
 
@@ -230,7 +230,7 @@ async def test_two_consumers_share_and_hand_over(groups_broker: Broker, start: S
     """
     broker = groups_broker
     topic, group = await create_topic(broker, "traces", 4), fresh("group")
-    keys = {"brokers": [broker.bootstrap], "traces": {"topics": [topic]}, "group_id": group}
+    keys = {**broker.access.keys(), "traces": {"topics": [topic]}, "group_id": group}
     first, one = await start(**keys)
     settled: set[int] = set()
 
