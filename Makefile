@@ -30,7 +30,7 @@ test: setup lint  ## everything: lint, types, import contracts, all tests
 
 test-kafka: setup  ## the tests of Kafka against the broker that JOBSIGHT_TEST_KAFKA names (host:port)
 	@test -n "$(JOBSIGHT_TEST_KAFKA)" || { echo "say make test-kafka JOBSIGHT_TEST_KAFKA=host:9092"; exit 2; }
-	JOBSIGHT_TEST_KAFKA=$(JOBSIGHT_TEST_KAFKA) $(BIN)/python -m pytest tests/exporters/kafka tests/receivers/kafka tests/e2e/test_kafka.py
+	JOBSIGHT_TEST_KAFKA=$(JOBSIGHT_TEST_KAFKA) $(BIN)/python -m pytest tests/exporters/kafka tests/receivers/kafka tests/e2e/kafka
 
 lint: setup  ## ruff, mypy --strict, import contracts, dependencies
 	$(BIN)/ruff check .

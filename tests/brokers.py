@@ -123,13 +123,17 @@ class Broker:
 async def create_topic(broker: Broker, name: str, partitions: int = 4, **configs: str) -> str:
     """Create a topic with a fresh name and return that."""
     topic = fresh(name)
+    await create(broker, topic, partitions, **configs)
+    return topic
+
+
+async def create(broker: Broker, topic: str, partitions: int = 4, **configs: str) -> None:
     admin = AIOKafkaAdminClient(**broker.access.aiokafka())
     await admin.start()
     try:
         await admin.create_topics([NewTopic(topic, partitions, 1, topic_configs=configs)])
     finally:
         await admin.close()
-    return topic
 
 
 async def read_all(broker: Broker, topic: str, at_least: int, within: float = 20.0) -> list[ConsumerRecord]:

@@ -18,7 +18,8 @@ from pipeline.kinds import Signal
 from pipeline.otlp import encode, encode_json
 from pipeline.testing import FakeHost
 from pipeline.testing.data import logs_batch, points_batch, spans_batch
-from tests.brokers import Broker, create_topic, fresh, has_committed, plain_producer, read_all, until
+from receivers.kafka import member
+from tests.brokers import Broker, create, create_topic, fresh, has_committed, plain_producer, read_all, until
 from tests.receivers.kafka.conftest import Start
 
 pytestmark = pytest.mark.integration
@@ -221,6 +222,28 @@ async def test_topics_by_expression(broker: Broker, start: Start) -> None:
     await until(lambda: rows(host) == 3)
 
     assert rows(host) == 3
+
+
+async def test_a_missing_topic_is_waited_for(
+    broker: Broker, start: Start, log_events: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scenario: one of two topics does not exist; it is created after the receiver has said so, and gets a message.
+
+    The other is an expression: then all topics are asked for, and no broker creates what is asked for by name.
+
+    Guarantees: the other one is read meanwhile; the missing one is named in the log, then read from its beginning.
+    """
+    monkeypatch.setattr(member, "MISSING_SECONDS", 0.2)
+    topic, late = await create_topic(broker, "traces"), fresh("late")
+    _, host = await start(traces={"topics": [f"^{topic}$", late]}, metadata={"refresh_interval": "500ms"})
+    await send(broker, topic, encode(spans_batch(1, seed=1)))
+    await until(lambda: rows(host) == 1)
+
+    await until(lambda: any(event.get("topics") == [late] for event in log_events))
+    await create(broker, late)
+    await send(broker, late, encode(spans_batch(2, seed=2)))
+
+    await until(lambda: rows(host) == 3)
 
 
 async def test_two_consumers_share_and_hand_over(groups_broker: Broker, start: Start) -> None:
