@@ -70,7 +70,10 @@ async def why_unreachable(config: KafkaClient, request_seconds: float) -> Transi
     outcomes = await asyncio.gather(*(_tried(broker, arguments) for broker in brokers))
     reasons = list(dict.fromkeys(outcome for outcome in outcomes if outcome))
     if not reasons:
-        return Unavailable(f"{_listed(brokers)} can be reached, but did not say which brokers and topics there are")
+        return Unavailable(
+            f"{_listed(brokers)} can be reached, but did not say which brokers and topics there are; "
+            "does the port expect SASL (auth.sasl)?"
+        )
     return Unavailable("; ".join(reasons))
 
 
@@ -79,6 +82,8 @@ async def _tried(broker: str, arguments: dict[str, Any]) -> str:
     host, port = split_endpoint(broker)
     try:
         connected = await create_conn(host, port, **arguments)
+    except KafkaConnectionError:
+        return f"broker {broker}: it closed the connection; does the port expect TLS, SASL or a client certificate?"
     except (KafkaError, OSError, ValueError) as error:
         return str(classify(error, f"broker {broker}"))
     await connected.close()

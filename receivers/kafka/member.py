@@ -251,12 +251,18 @@ class Member:
             )
 
     def _look_for_missing(self, consumer: Any, *, first: bool) -> None:
-        """Ask for topics that do not exist; say it once."""
+        """Ask again for topics that do not exist or may not be read, and say which."""
         missing = [name for name in sorted(self._wanted.named) if consumer.partitions_for_topic(name) is None]
         if not missing:
             return
         if not first:
-            self._host.log.warning("Topics do not exist; waiting for them.", topics=missing)
+            denied = consumer._client.cluster.unauthorized_topics  # noqa: SLF001 - the consumer does not tell
+            for topics, problem in (
+                ([name for name in missing if name not in denied], "Topics do not exist; waiting for them."),
+                ([name for name in missing if name in denied], "No right to read topics; waiting for it."),
+            ):
+                if topics:
+                    self._host.log.warning(problem, topics=topics)
         consumer._client.force_metadata_update()  # noqa: SLF001 - the consumer has no call for it
 
     async def _revoked(self, places: Iterable[TopicPartition]) -> None:
