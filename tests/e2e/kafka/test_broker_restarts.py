@@ -12,7 +12,8 @@ from tests.e2e.clients import post_json
 from tests.e2e.kafka.fleet import Fleet, spans
 
 
-# a broker that comes back may wait the whole rebalance timeout for members that it believes to have had
+# Noida, back again, waits the whole rebalance timeout (15 s) for members that it believes to have had, and an answer
+# that went with the old connection is waited for 20 s; Apache Kafka goes on with the members that it had
 @pytest.mark.e2e
 @pytest.mark.timeout(360)
 def test_a_broker_restarts_during_load(clickhouse: int, running: list[Program], tmp_path: Path) -> None:
