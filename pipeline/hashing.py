@@ -116,6 +116,8 @@ def words_of(ids: Column, width: int) -> npt.NDArray[np.uint64]:
         return found
     if ((lengths == width) | ~present).all():
         data: npt.NDArray[Any] = np.frombuffer(data_buffer, ">u8", (offsets[-1] - offsets[0]) // 8, offsets[0])
+        if present.all():
+            return data.reshape(-1, width // 8).astype(np.uint64)
         found[present] = data.reshape(-1, width // 8)
         return found
     # ids of a wrong length are rare enough for a loop

@@ -30,8 +30,8 @@ class Built:
 
     evaluation: Evaluation
     questions: Questions
-    jobs: tuple[JobConfig, ...]
-    """The policies of type `job`, by their number."""
+    jobs: tuple[JobPolicy, ...]
+    """The policies of type `job`, by their number; also those inside of others."""
     names: tuple[str, ...]
     """The policies' names in the order in which they are asked."""
     subs: tuple[tuple[str, ...], ...]
@@ -82,7 +82,7 @@ def _wants(policy: Any, key: str) -> bool:
 class _Builder:
     def __init__(self) -> None:
         self.tests: list[Test] = []
-        self.jobs: list[JobConfig] = []
+        self.jobs: list[JobPolicy] = []
         self.sizes = False
 
     def policy(self, policy: Any) -> kinds.Policy:
@@ -125,8 +125,8 @@ class _Builder:
                 rate = settings.bytes_per_second
                 return kinds.Limited(name, TokenBucket(rate, settings.burst_capacity or 2 * rate), of_bytes=True)
             case "job":
-                self.jobs.append(settings)
-                return JobPolicy.of(name, len(self.jobs) - 1, settings)
+                self.jobs.append(JobPolicy.of(name, len(self.jobs), settings))
+                return self.jobs[-1]
             case "and":
                 return self._and(name, settings.and_sub_policy)
             case "not":
