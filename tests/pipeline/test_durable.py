@@ -150,3 +150,33 @@ service:
     with pytest.raises(ConfigError, match=rf"config.yaml:5:\d+: processors.jobs.storage: {problem}") as raised:
         load_plan([str(config)], [], environ=os.environ, registry=Registry())
     assert len(raised.value.problems) == 1
+
+
+def test_one_state_for_two_instances(tmp_path: Path) -> None:
+    """Scenario: two traces pipelines have a sampler each, both by one name that keeps its state; a logs pipeline too.
+
+    Guarantees: one line that names the pipelines; nothing is said where the second has a name of its own.
+    """
+    config = tmp_path / "config.yaml"
+    text = """
+receivers: {otlp: {protocols: {grpc: }}}
+processors:
+  tail_sampling: {storage: file_storage, policies: [{name: all, type: always_sample}]}
+  tail_sampling/b: {storage: file_storage, policies: [{name: all, type: always_sample}]}
+exporters: {debug: }
+extensions: {file_storage: }
+service:
+  extensions: [file_storage]
+  pipelines:
+    traces: {receivers: [otlp], processors: [tail_sampling], exporters: [debug]}
+    traces/b: {receivers: [otlp], processors: [SECOND], exporters: [debug]}
+    logs: {receivers: [otlp], processors: [tail_sampling], exporters: [debug]}
+"""
+    config.write_text(text.replace("SECOND", "tail_sampling"))
+    expected = r"processors.tail_sampling.storage: pipelines traces, traces/b have one tail_sampling each"
+    with pytest.raises(ConfigError, match=expected) as raised:
+        load_plan([str(config)], [], environ=os.environ, registry=Registry())
+    assert len(raised.value.problems) == 1
+
+    config.write_text(text.replace("SECOND", "tail_sampling/b"))
+    load_plan([str(config)], [], environ=os.environ, registry=Registry())
