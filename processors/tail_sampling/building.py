@@ -20,8 +20,9 @@ from processors.tail_sampling.conditions import (
 from processors.tail_sampling.config import TailSamplingConfig
 from processors.tail_sampling.evaluation import Evaluation
 from processors.tail_sampling.jobs import JobPolicy
+from processors.tail_sampling.leaf_config import STATUS_CODES, JobConfig
 from processors.tail_sampling.pieces import Questions, Test, Window
-from processors.tail_sampling.policy_config import STATUS_CODES, CompositeConfig, JobConfig
+from processors.tail_sampling.policy_config import CompositeConfig
 
 
 @dataclass(frozen=True, slots=True)

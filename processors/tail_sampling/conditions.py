@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from pipeline.arrays import Column, lengths_of
 from processors.tail_sampling import ottl
-from processors.tail_sampling.policy_config import is_found
+from processors.tail_sampling.leaf_config import is_found
 from processors.tail_sampling.spans import SpanColumns, Truths, truths
 
 

@@ -15,8 +15,8 @@ from pipeline import Batch
 from pipeline.arrays import Column
 from pipeline.hash_table import HashTable
 from pipeline.hashing import Hashes, combined, text_hashes, words_of
+from processors.tail_sampling.leaf_config import JobConfig, is_found
 from processors.tail_sampling.policies import Answers, Policy, Traces
-from processors.tail_sampling.policy_config import JobConfig, is_found
 from processors.tail_sampling.sketch import DurationSketches
 from processors.tail_sampling.spans import Truths, truths
 
