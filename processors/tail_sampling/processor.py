@@ -159,6 +159,8 @@ class TailSampling(Processor[TailSamplingConfig], Durable):
             if self._metrics:
                 self._metrics.arrived(len(strangers))
         self._absorb(pieces, slots)
+        # what is kept for sure need not wait for the tick: it is not held at all
+        self._deciding.release_early(self._now)
         released = (slots > 0) & (self._slots.state[slots] == RELEASED)
         fate[released] = PASS
         late[released] = self._slots.reasons(slots[released])
