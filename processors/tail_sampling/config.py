@@ -86,7 +86,7 @@ class TailSamplingConfig(DurableConfig):
     """Traces with fewer executions are not split."""
 
     unsupported_keys: ClassVar[dict[str, str]] = {
-        "tail_storage": "spans wait in memory, bounded by max_bytes; use the receiver's wal to survive a crash",
+        "tail_storage": "spans wait in memory, bounded by max_bytes; receiver kafka hands them out again after a crash",
     }
 
     @field_validator("policies")
