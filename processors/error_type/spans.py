@@ -1,8 +1,8 @@
 """Which spans failed, and with what error: from columns of kinds.SPANS to columns of text.
 
 The first source that says something counts, alone, in the order of the job conventions (section 4.4): the last
-`exception` event, BullMQ's `job failed` event, the retry reasons of Celery and Taskiq, the attribute `error.type`, the
-status message. So a span and its job row tell of the same error.
+`exception` event, BullMQ's `job failed` event, the retry reasons of Celery and Taskiq, the attribute `error.type` with
+the status message beside it, the status message. So a span and its job row tell of the same error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from pipeline.batch import one_array
 from pipeline.columns import any_value_text, attribute_texts, texts_at, unnest
-from pipeline.error_text import both, python_message, status_error
+from pipeline.error_text import beside_type, both, python_message, status_error
 from processors.error_type.tag import KEYS
 
 Rows = npt.NDArray[np.integer[Any]]
@@ -72,11 +72,12 @@ def failures(table: pa.Table) -> Failures | None:
     said.further(nothing, reason)
     said.further(*both(own.text(_CELERY, rows), split_retry_reason))
     said.further(nothing, own.text(_TASKIQ, rows))
-    said.further(own.text(_TYPE, rows), nothing)
     if not said.told.all():
         here = status.take(pa.array(rows))
         error = pc.equal(pc.struct_field(here, "code"), pa.scalar(_STATUS_ERROR, pa.int32()))
         messages = pc.if_else(error, pc.struct_field(here, "message"), _NOTHING).fill_null("")
+        types = own.text(_TYPE, rows)
+        said.further(types, beside_type(types, messages).fill_null(""))
         said.further(*both(messages, status_error))
     return Failures(rows, ~failed[rows], own.present(count)[rows], said.type, said.message, event[2])
 
