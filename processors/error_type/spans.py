@@ -66,12 +66,14 @@ def failures(table: pa.Table) -> Failures | None:
     if len(rows) == 0:
         return None
     event = _event_texts(events, exception_of[rows], "exception.type", "exception.message", "exception.stacktrace")
-    (reason,) = _event_texts(events, reason_of[rows], "bullmq.job.failed.reason")
     nothing = _blank(len(rows))
     said = _Said.of(event[0], event[1], event[2])
-    said.further(nothing, reason)
-    said.further(*both(own.text(_CELERY, rows), split_retry_reason))
-    said.further(nothing, own.text(_TASKIQ, rows))
+    if (reason_of >= 0).any():
+        said.further(nothing, *_event_texts(events, reason_of[rows], "bullmq.job.failed.reason"))
+    if own.has(_CELERY):
+        said.further(*both(own.text(_CELERY, rows), split_retry_reason))
+    if own.has(_TASKIQ):
+        said.further(nothing, own.text(_TASKIQ, rows))
     if not said.told.all():
         here = status.take(pa.array(rows))
         error = pc.equal(pc.struct_field(here, "code"), pa.scalar(_STATUS_ERROR, pa.int32()))
@@ -127,6 +129,10 @@ class _Own:
     values: Any
     found: Mapping[str, tuple[Rows, Rows]]
     length: int
+
+    def has(self, key: str) -> bool:
+        """Return whether any row has the key."""
+        return len(self.found[key][0]) > 0
 
     def told(self, key: str) -> Rows:
         """Return the rows that have the key with something in it."""

@@ -144,7 +144,8 @@ class Window:
         """Add the rows that are new; return them, and the rows that were sent again."""
         spans = evidence.facts["span"]
         known = self._spans.find(spans)
-        known[(known >= 0) & (self._state["stamp"][known] == FORGOTTEN)] = NO_ROW
+        forgotten = (known >= 0) & (self._state["stamp"][known] == FORGOTTEN)
+        known[forgotten] = NO_ROW
         fresh = known < 0
         fresh &= _first_of_equals(spans)
         start, end = self._rows, self._rows + int(np.count_nonzero(fresh))
@@ -166,7 +167,8 @@ class Window:
         self._state[start:end] = state
         self.texts.append(evidence.texts if fresh.all() else evidence.texts.filter(fresh).combine_chunks())
         spanned = facts["span"] != 0
-        self._spans.swap(facts["span"][spanned], rows[spanned])
+        enter = self._spans.swap if forgotten.any() else self._spans.add
+        enter(facts["span"][spanned], rows[spanned])
         self._mention_and_key(facts, facts["own_key"], rows)
         waiting, awaited = evidence.dependencies
         if len(waiting) == 0:
