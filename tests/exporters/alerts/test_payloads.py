@@ -320,3 +320,22 @@ async def test_webhook_signs(host: FakeHost, secret: str) -> None:
     assert first.headers["webhook-signature"] == f"v1,{base64.b64encode(signed).decode()}"
     assert int(stamp) == host.clock.time_ns() // 1_000_000_000
     assert second.headers["webhook-id"] == ident
+
+
+@pytest.mark.parametrize("batch", [True, False])
+async def test_only_a_repetition_has_the_same_id(host: FakeHost, batch: bool) -> None:
+    """Scenario: a body without time and state; an alert, its repetition, the same a day later, its end.
+
+    Guarantees: four equal bodies, three ids: receivers that ignore what they have seen miss nothing.
+    """
+    keys = {"secret": "hush", "batch": batch, "body": {"text": "look at jobs"}}
+    later = replace(FIRING, timestamp=BEGUN + 86_400_000_000_000)
+    over = replace(later, state=RESOLVED.state)
+    async with serving() as service, started(WebhookExporter, host, endpoint=service.url, **keys) as exporter:
+        for alert in (FIRING, FIRING, later, over):
+            await exporter.export(batch_of(alert))
+
+    assert len({request.raw for request in service.requests}) == 1
+    first, repeated, *others = (request.headers["webhook-id"] for request in service.requests)
+    assert repeated == first
+    assert len({first, *others}) == 3
