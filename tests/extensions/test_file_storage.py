@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -89,9 +91,43 @@ async def test_a_failed_save_leaves_the_old_state(tmp_path: Path) -> None:
         assert await extension.load("jobs") == b"old"
 
         (tmp_path / "state").rename(tmp_path / "moved")
-        with pytest.raises(OSError, match="No such file"):
+        with pytest.raises(OSError, match=r"cannot write .*/state/jobs: no such file or directory"):
             await extension.save("jobs", b"new")
     assert (tmp_path / "moved" / "jobs").read_bytes() == b"old"
+
+
+async def test_a_write_that_fails_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scenario: the disk fills up while a state is written, then has room again.
+
+    Guarantees: the error names file and cause, the old state stays, nothing half-written lies about; then it is saved.
+    """
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "no matter")
+
+    async with started(tmp_path) as extension:
+        await extension.save("jobs", b"old")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            with pytest.raises(OSError, match=r"^cannot write .*/state/jobs: no space left on device$"):
+                await extension.save("jobs", b"new")
+        assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["jobs", "lock"]
+        assert await extension.load("jobs") == b"old"
+
+        await extension.save("jobs", b"new")
+        assert await extension.load("jobs") == b"new"
+
+
+async def test_killed_while_writing(tmp_path: Path) -> None:
+    """Scenario: killed between a new file and its name. Guarantees: the old state is read, the next one saved."""
+    async with started(tmp_path) as extension:
+        await extension.save("jobs", b"old")
+    (tmp_path / "state" / "jobs.new").write_bytes(b"ne")
+
+    async with started(tmp_path) as extension:
+        assert await extension.load("jobs") == b"old"
+        await extension.save("jobs", b"newer")
+    assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["jobs", "lock"]
 
 
 async def test_what_is_unreadable_is_put_aside_or_ends_the_start(tmp_path: Path) -> None:
@@ -110,3 +146,10 @@ async def test_what_is_unreadable_is_put_aside_or_ends_the_start(tmp_path: Path)
         assert await extension.load("jobs") is None
     (backup,) = (tmp_path / "state").glob("jobs.*.backup")
     assert backup.read_bytes() == b"odd"
+
+
+async def test_what_cannot_be_put_aside(tmp_path: Path) -> None:
+    """Scenario: the state is unreadable, and gone by the time it is renamed. Guarantees: one line, no traceback."""
+    async with started(tmp_path) as extension:
+        with pytest.raises(StartError, match=r"/jobs: too new; cannot put it aside: no such file or directory$"):
+            await extension.set_aside("jobs", "too new")
