@@ -136,6 +136,11 @@ def join_endpoint(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def reached_at(endpoint: str, port: int) -> str:
+    """Return where people reach what listens on `endpoint`, on the port that the system chose where it is 0."""
+    return join_endpoint(split_endpoint(endpoint)[0] or "localhost", port)
+
+
 def _is_ipv6(host: str) -> bool:
     try:
         ipaddress.IPv6Address(host)
