@@ -175,7 +175,7 @@ class AlertsConfig(DurableConfig):
     """When nobody is to be told of which alerts."""
 
     runbook_url: str = ""
-    """Put before runbooks that are no URLs."""
+    """Where your own copies of the runbooks are: stands in the links in the place of the project's pages."""
 
     max_alerts: int = Field(10_000, ge=1)
     """How many alerts are remembered; beyond it the one that was raised least recently is forgotten."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.alerts import Severity
+from pipeline.alerts import RUNBOOKS, Severity
 from tests.processors.alerts.desk import HOUR, MINUTE, SECOND, Desk, labels, said
 
 
@@ -194,9 +194,9 @@ def test_old_news_after_a_replay(replayed: list[str]) -> None:
 
 
 def test_overrides() -> None:
-    """Scenario: overrides of severity and runbook, a base for runbooks that are no links.
+    """Scenario: overrides of severity and runbook; runbooks of one's own in the place of the project's pages.
 
-    Guarantees: the first that matches counts; the link is complete; links are left alone.
+    Guarantees: the first that matches counts; pages are found there, also where they are no links; other links stay.
     """
     desk = Desk(
         group_wait=0.0,
@@ -211,12 +211,16 @@ def test_overrides() -> None:
     desk.fire("a", labels={"queue": "sms"}, runbook="failure-cluster.md")
     desk.fire("b", runbook="failure-cluster.md")
     desk.fire("c")
+    desk.fire("d", severity=Severity.INFO, runbook=f"{RUNBOOKS}retry-loop.md")
+    desk.fire("e", severity=Severity.INFO, runbook="https://wiki.example/e")
     desk.until(1)
 
     assert [(str(alert.severity), alert.runbook) for alert in desk.told] == [
         ("critical", "https://docs.example/runbooks/failure-cluster.md"),
         ("info", "https://wiki.example/b"),
         ("warning", "https://docs.example/runbooks/other.md"),
+        ("info", "https://docs.example/runbooks/retry-loop.md"),
+        ("info", "https://wiki.example/e"),
     ]
 
 
