@@ -107,6 +107,11 @@ def byte_size(value: object) -> int:
     return int(size)
 
 
+def listed(value: object) -> object:
+    """Return a list of one for what is no list: before the validation of keys that take one or several."""
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
 def split_endpoint(text: str) -> tuple[str, int]:
     """Return host and port of "host:port"; the brackets of an IPv6 address are taken off.
 
