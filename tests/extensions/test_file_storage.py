@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from collections.abc import AsyncIterator
@@ -13,7 +14,7 @@ import pytest
 
 from extensions.file_storage import FileStorage, FileStorageConfig
 from pipeline import ComponentId, StartError
-from pipeline.testing import FakeHost
+from pipeline.testing import FakeClock, FakeHost
 
 
 def storage(folder: Path, **config: Any) -> FileStorage:
@@ -33,7 +34,7 @@ async def started(folder: Path, **config: Any) -> AsyncIterator[FileStorage]:
 
 @pytest.mark.parametrize("fsync", [True, False])
 async def test_gives_back_what_was_saved_last(tmp_path: Path, fsync: bool) -> None:
-    """Scenario: two owners, one saves twice, a restart. Guarantees: each has its last state, others have none."""
+    """Scenario: two owners, one saves twice, a restart. Guarantees: each has its last state; nobody else reads it."""
     async with started(tmp_path, fsync=fsync) as before:
         assert await before.load("processor_jobs_") is None
         await before.save("processor_jobs_", b"first")
@@ -46,6 +47,7 @@ async def test_gives_back_what_was_saved_last(tmp_path: Path, fsync: bool) -> No
     files = sorted(path.name for path in (tmp_path / "state").iterdir())
     assert files == ["lock", "processor_jobs_", "processor_jobs_a~002Fb"]
     assert {path.stat().st_mode & 0o077 for path in (tmp_path / "state").iterdir()} == {0}
+    assert (tmp_path / "state").stat().st_mode & 0o727 == 0o700
 
 
 async def test_one_collector_a_directory(tmp_path: Path) -> None:
@@ -59,6 +61,28 @@ async def test_one_collector_a_directory(tmp_path: Path) -> None:
 
     async with started(tmp_path) as extension:
         assert await extension.load("any") is None
+
+
+async def test_waits_for_the_directory(tmp_path: Path, clock: FakeClock) -> None:
+    """Scenario: two collectors wait for a third to let go of the directory, for one second and for three; it takes two.
+
+    Guarantees: the first gives up after its time and not before, the second starts.
+    """
+    host = FakeHost(clock=clock)
+    hasty, patient = storage(tmp_path, timeout="1s"), storage(tmp_path, timeout="3s")
+    async with started(tmp_path):
+        waiting = [asyncio.create_task(each.start(host)) for each in (hasty, patient)]
+        await clock.advance(0.9)
+        assert not any(task.done() for task in waiting)
+        await clock.advance(1.1)
+        assert [task.done() for task in waiting] == [True, False]
+    await clock.advance(0.2)
+
+    with pytest.raises(StartError, match="is used by another collector"):
+        await waiting[0]
+    await waiting[1]
+    await hasty.stop()
+    await patient.stop()
 
 
 @pytest.mark.parametrize(
