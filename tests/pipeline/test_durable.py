@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,37 @@ async def test_saves_what_changed() -> None:
     again = Counter()
     await keeper(again, memory, host).restore()
     assert again.value == 7
+
+
+async def test_a_snapshot_is_written_down_beside_the_event_loop() -> None:
+    """Scenario: a component whose state takes long to write down changes while that is done.
+
+    Guarantees: another thread writes it down, and what is kept is the state of the moment when saving began.
+    """
+
+    class Slow(Counter):
+        begun, changed = threading.Event(), threading.Event()
+
+        def snapshot(self) -> Callable[[], memoryview]:
+            state = memoryview(self.state())
+
+            def serialised() -> memoryview:
+                self.begun.set()
+                assert self.changed.wait(10)
+                return state
+
+            return serialised
+
+    slow, memory, host = Slow(), Memory(), FakeHost()
+    saving = asyncio.create_task(keeper(slow, memory, host).save())
+    await asyncio.to_thread(slow.begun.wait, 10)
+    slow.value = 7
+    slow.changed.set()
+    await saving
+
+    again = Counter()
+    await keeper(again, memory, host).restore()
+    assert again.value == 0
 
 
 async def test_saves_now_and_then() -> None:
