@@ -126,6 +126,9 @@ class Processor(Component[C]):
 
     `process` returns batches that go on, in order; what it does not return it holds (with its receipts) and returns
     from a later `process`, `tick` or `drain`. Batches without rows are settled by the engine.
+
+    Other tasks run between two batches of what it returns and may call a `shared` processor: such a one returns a list
+    and not a generator that has more to do.
     """
 
     handles: ClassVar[frozenset[Kind]]
