@@ -201,8 +201,13 @@ class Found:
 
     def tell(self, *spans: Span) -> Found:
         """Send spans as one batch."""
-        for batch in self.jobs.process(spans_batch(spans)):
-            self.take(self.dependencies.process(batch))
+        return self.hear(spans_batch(spans))
+
+    def hear(self, *batches: Batch) -> Found:
+        """Let batches of spans and logs come."""
+        for batch in batches:
+            for out in self.jobs.process(batch):
+                self.take(self.dependencies.process(out) if out.kind in self.dependencies.handles else [out])
         return self
 
     def wait(self, seconds: float) -> Found:
