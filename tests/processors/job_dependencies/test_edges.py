@@ -8,16 +8,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.processors.job_dependencies.world import Edge, Found, World, random_world
-
-
-def check(world: World, found: Found) -> None:
-    """Compare every count of every edge."""
-    assert found.sums("calls") == {edge: number for edge, number in world.calls.items() if number}
-    assert found.sums("failures") == {edge: number for edge, number in world.failures.items() if number}
-    assert found.sums("executions") == {edge: number for edge, number in world.executions.items() if number}
-    known = {edge: number for edge, number in Counter(edge for edge, _ in world.callers).items() if edge.parent}
-    assert {edge: n for edge, n in found.sums("parents").items() if edge.parent} == known
+from tests.processors.job_dependencies.world import Edge, Found, check, random_world
 
 
 @settings(max_examples=20)

@@ -257,6 +257,15 @@ class Found:
         return {edge: sorted(values) for edge, values in found.items()}
 
 
+def check(world: World, found: Found) -> None:
+    """Compare every count of every edge."""
+    assert found.sums("calls") == {edge: number for edge, number in world.calls.items() if number}
+    assert found.sums("failures") == {edge: number for edge, number in world.failures.items() if number}
+    assert found.sums("executions") == {edge: number for edge, number in world.executions.items() if number}
+    known = {edge: number for edge, number in Counter(edge for edge, _ in world.callers).items() if edge.parent}
+    assert {edge: n for edge, n in found.sums("parents").items() if edge.parent} == known
+
+
 CLASSES = ("Order", "Pay", "Ship", "Mail", "Refund")
 SERVICES = ("shop", "worker")
 TARGETS: tuple[tuple[str, dict[str, Any]], ...] = (
