@@ -190,7 +190,10 @@ GRAPHS = st.dictionaries(st.integers(0, 8), st.sets(st.integers(0, 8), max_size=
 
 @given(GRAPHS)
 def test_components_are_what_reaches_each_other(graph: dict[int, set[int]]) -> None:
-    """Scenario: any small graph. Guarantees: components are the sets of nodes that reach each other."""
+    """Scenario: any small graph. Guarantees: components are the sets of nodes that reach each other.
+
+    Where there is a way from a node to another, an edge back puts both into one component, and nowhere else.
+    """
 
     def reached(node: int) -> set[int]:
         found: set[int] = set()
@@ -210,6 +213,8 @@ def test_components_are_what_reaches_each_other(graph: dict[int, set[int]]) -> N
         for end in range(9):
             path = shortest_path(graph, start, end)
             assert (path is not None) == (start == end or end in reach[start])
+            closed = {**graph, end: {*graph.get(end, ()), start}}
+            assert any({start, end} <= set(component) for component in cyclic_components(closed)) == (path is not None)
             if path is not None:
                 assert path[0] == start
                 assert path[-1] == end

@@ -20,7 +20,7 @@ def order_batches() -> list[Batch]:
 def order_edges() -> dict[Edge, dict[str, Any]]:
     """Return calls, executions and failures of each edge, as they happened."""
     told = orjson.loads((FOLDER / "expected.json").read_bytes())
-    return {Edge(*edge["parent"], *edge["child"], edge["via"]): edge for edge in told}
+    return {Edge(*(*edge["parent"], *edge["child"], edge["via"])): edge for edge in told}
 
 
 def check_orders(found: Found) -> None:
