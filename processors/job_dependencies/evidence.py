@@ -68,7 +68,7 @@ def evidence_of(batches: Sequence[Batch], names: Names) -> Evidence:
     _identify(rows, columns, failed)
     chosen = _newest(rows)
     return Evidence(
-        rows if len(chosen) == len(rows) else rows[chosen],
+        rows if len(chosen) == len(rows) else rows.take(chosen),
         _merged(columns["also_span_ids"], trace, rows["deleted"], chosen),
     )
 

@@ -148,7 +148,7 @@ class Watch:
         shortest: one edge after the other, as if they had not come together.
         """
         distinct, firsts = np.unique(counted.edges, return_index=True)
-        table = edges.table[distinct]
+        table = edges.table.take(distinct)
         between = (table["parent_kind"] == NodeKind.JOB) & (table["child_kind"] == NodeKind.JOB)
         between &= table["parent"] != table["child"]
         new: dict[tuple[int, int], tuple[int, int]] = {}
@@ -237,7 +237,7 @@ class Watch:
             return
         crowded = counted.sizes > self.max_fanout
         jobs, sizes = counted.examples[crowded], counted.sizes[crowded]
-        edge = edges.table[book.jobs["edge"][jobs]]
+        edge = edges.table.take(book.jobs["edge"][jobs])
         # the largest of each class or request
         order = np.lexsort((-sizes, edge["parent"], edge["parent_kind"]))
         _, firsts = np.unique(edge[order][["parent_kind", "parent"]], return_index=True)

@@ -14,7 +14,7 @@ from pipeline import ComponentId
 from pipeline.kinds import Kind
 from pipeline.testing import FakeHost, sample_batch
 from processors.job_dependencies import JobDependencies, JobDependenciesConfig
-from tests.processors.job_dependencies.world import Found, World, random_world
+from tests.processors.job_dependencies.world import Found, World, pieces, random_world
 from tests.processors.jobs.telling import Span, spans_batch
 
 
@@ -85,12 +85,9 @@ def test_what_is_lost_makes_nothing_wrong(seed: int) -> None:
     """
     random = Random(seed)
     world = random_world(seed)
-    spans = [span for span in world.spans if random.random() < 0.7]
-    random.shuffle(spans)
     found = Found()
-    while spans:
-        found.tell(*spans[:5]).wait(random.choice([0, 15, 120]))
-        del spans[:5]
+    for piece in pieces([span for span in world.spans if random.random() < 0.7], random):
+        found.tell(*piece).wait(random.choice([0, 15, 120]))
     found.wait(600).drain()
 
     taken: Counter[tuple[str, ...]] = Counter()

@@ -8,7 +8,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.processors.job_dependencies.world import Edge, Found, check, random_world
+from tests.processors.job_dependencies.world import Edge, Found, check, pieces, random_world
 
 
 @settings(max_examples=20)
@@ -31,13 +31,9 @@ def test_splits_orders_and_times_do_not_matter(seed: int) -> None:
     """
     random = Random(seed)
     world = random_world(seed)
-    spans = list(world.spans)
-    random.shuffle(spans)
     found = Found(wait="1h")
-    while spans:
-        size = random.randint(1, 8)
-        found.tell(*spans[:size]).wait(random.choice([0, 0, 1, 11, 50]))
-        spans = spans[size:]
+    for piece in pieces(world.spans, random):
+        found.tell(*piece).wait(random.choice([0, 0, 1, 11, 50]))
 
     check(world, found.wait(4000).drain())
 
@@ -52,13 +48,9 @@ def test_late_news_corrects_what_was_counted(seed: int) -> None:
     """
     random = Random(seed)
     world = random_world(seed)
-    spans = list(world.spans)
-    random.shuffle(spans)
     found = Found(window="1000h")
-    while spans:
-        size = random.randint(1, 8)
-        found.tell(*spans[:size]).wait(random.choice([0, 150, 3000]))
-        spans = spans[size:]
+    for piece in pieces(world.spans, random):
+        found.tell(*piece).wait(random.choice([0, 150, 3000]))
     found.wait(600).drain()
 
     def of_children(sums: dict[Edge, int]) -> Counter[str]:
@@ -89,13 +81,9 @@ def test_a_restart_loses_and_doubles_nothing(seed: int) -> None:
     """
     random = Random(seed)
     world = random_world(seed)
-    spans = list(world.spans)
-    random.shuffle(spans)
     found = Found(storage="file_storage", wait="1h")
-    while spans:
-        size = random.randint(1, 8)
-        found.tell(*spans[:size]).wait(random.choice([0, 1, 30]))
-        spans = spans[size:]
+    for piece in pieces(world.spans, random):
+        found.tell(*piece).wait(random.choice([0, 1, 30]))
         if random.random() < 0.5:
             found.drain().restart(clock=random.choice([0.0, 5.0, 1e6]))
     check(world, found.wait(4000).drain())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, NamedTuple
@@ -255,6 +255,16 @@ class Found:
             for value, weight in zip(row[name], row[weights], strict=True):
                 found.setdefault(edge, []).extend([value] * weight)
         return {edge: sorted(values) for edge, values in found.items()}
+
+
+def pieces(spans: Iterable[Span], random: Random, most: int = 8) -> Iterator[list[Span]]:
+    """Yield the spans shuffled, some at a time."""
+    left = list(spans)
+    random.shuffle(left)
+    while left:
+        size = random.randint(1, most)
+        yield left[:size]
+        del left[:size]
 
 
 def check(world: World, found: Found) -> None:
