@@ -122,31 +122,29 @@ def _add_calls(fan_out: FanOut, tally: Tally, book: Book, jobs: Rows, number: in
 
 def _count_executions(book: Book, tally: Tally, rows: Rows, edge: npt.NDArray[np.int32]) -> None:
     """Count executions and failures on the edges of their jobs, each once, and take back those that are no more."""
-    before = book.of_rows(rows, "edge")
-    after = np.where(book.of_rows(rows, "execution") & ~book.of_rows(rows, "deleted"), edge, NONE)
-    failure = book.of_rows(rows, "failed") & (after >= 0)
-    failure_before = book.of_rows(rows, "counted_failure")
+    told = book.rows.take(rows)
+    before, failure_before = told["edge"], told["counted_failure"]
+    after = np.where(told["execution"] & ~told["deleted"], edge, NONE)
+    failure = told["failed"] & (after >= 0)
     changed = np.flatnonzero((before != after) | (failure != failure_before))
     if len(changed) == 0:
         return
-    rows, before, after = rows[changed], before[changed], after[changed]
+    rows, told, before, after = rows[changed], told.take(changed), before[changed], after[changed]
     failure, failure_before = failure[changed], failure_before[changed]
-    times = book.of_rows(rows, "time")
+    times = told["time"]
     was = before >= 0
     if was.any():
         tally.add(counts(before[was], times[was], executions=-1, failures=-failure_before[was].astype(int)))
     now = after >= 0
-    fresh = now & ~book.of_rows(rows, "sampled")
-    some = rows[fresh]
+    fresh = now & ~told["sampled"]
     tally.add(
         counts(after[now], times[now], executions=1, failures=failure[now].astype(int)),
-        samples(after[fresh], times[fresh], book.of_rows(some, "latency")),
-        samples(after[fresh], times[fresh], book.of_rows(some, "duration").astype(np.int64)),
+        samples(after[fresh], times[fresh], told["latency"][fresh]),
+        samples(after[fresh], times[fresh], told["duration"][fresh].astype(np.int64)),
     )
-    # column by column: whole records are copied one by one
     book.rows["edge"][rows] = after
     book.rows["counted_failure"][rows] = failure
-    book.rows["sampled"][some] = True
+    book.rows["sampled"][rows[fresh]] = True
 
 
 def count_clients(

@@ -77,7 +77,7 @@ def told_in_pieces(draw: st.DrawFn) -> tuple[World, list[str], Found]:
     return world, cycles, found
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(told_in_pieces())
 def test_known_graphs(told: tuple[World, list[str], Found]) -> None:
     """Scenario: chains, retries, fan-out, fan-in, cycles of 1, 2, 5 classes; 1 or 2 services, links or not; in pieces.
