@@ -15,10 +15,11 @@ from processors.failure_cluster.config import FailureClusterConfig, rules_of
 from processors.failure_cluster.coverage import Coverage
 from processors.failure_cluster.ledger import Ledger
 from processors.failure_cluster.loops import Loops
+from processors.failure_cluster.names import Names
 from processors.failure_cluster.records import Records, taken
 from processors.failure_cluster.rings import Levels, Ring
-from processors.failure_cluster.rows import FAULTS, Names, Reading
-from processors.failure_cluster.samples import SAMPLE, Samples, priorities, sampled
+from processors.failure_cluster.rows import FAULTS, Reading
+from processors.failure_cluster.samples import SAMPLE, Samples, sampled
 from processors.failure_cluster.seen import FAILED, Failures, Seen
 from processors.failure_cluster.units import Units
 
@@ -146,7 +147,6 @@ class Books:
         failures["peer"] = self.calls.peers(rows)
         for name in ("fingerprint", "type", "category"):
             failures[name] = faults.column(name).to_numpy()
-        failures["priority"] = priorities(rows["key"], rows["end"])
         cluster = self.coverage.of(failures, self.names)
         covered = cluster >= 0
         self.ledger.add(bucket, failures["unit"], failures["fingerprint"], covered)
@@ -179,12 +179,10 @@ class Books:
     def _sample_passing(self, rows: Records) -> None:
         if len(rows) == 0:
             return
-        priority = priorities(rows["key"], rows["end"])
-        welcome = np.flatnonzero(self.passing.welcome(rows["unit"], priority))
+        welcome = np.flatnonzero(self.passing.welcome(rows["unit"], rows["priority"]))
         if len(welcome):
             chosen = taken(rows, welcome)
             samples = sampled(chosen)
-            samples["priority"] = priority[welcome]
             samples["peer"] = self.calls.peers(chosen)
             self.passing.offer(samples)
 

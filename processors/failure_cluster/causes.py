@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from processors.failure_cluster.names import Names
 from processors.failure_cluster.records import Records
-from processors.failure_cluster.rows import Names
 
 DEPENDENCY: Final = "dependency"
 QUEUE: Final = "queue"

@@ -15,27 +15,23 @@ import numpy.typing as npt
 
 from pipeline.arrays import changes
 from pipeline.hashing import mixed
-from processors.failure_cluster.records import Records, taken, together
-from processors.failure_cluster.rows import ROW
+from processors.failure_cluster.records import ROW, Records, taken, together
+
+_COMMON: Final = ("bucket", "priority", "start", "end", "key", "trace", "queue", "worker", "resource", "unit")
 
 SAMPLE: Final = np.dtype(
     [
-        *(
-            (name, ROW[name])
-            for name in ("bucket", "start", "end", "key", "trace", "queue", "worker", "resource", "unit")
-        ),
-        ("priority", np.float64),
+        *((name, ROW[name]) for name in _COMMON),
         ("peer", np.uint64),
         ("fingerprint", np.uint64),
         ("type", np.uint64),
         ("category", np.uint64),
-    ]
+    ],
+    align=True,
 )
 
 FADES_SECONDS: Final = 600.0
 """Of two executions this far apart the newer one is e times as likely to be kept."""
-
-_COMMON: Final = ("bucket", "start", "end", "key", "trace", "queue", "worker", "resource", "unit")
 
 
 def sampled(rows: Records) -> Records:

@@ -10,6 +10,8 @@ from pydantic import ValidationError
 from pipeline import Batch, ComponentId, Kind, Receipt
 from pipeline.testing import FakeClock, FakeHost, Ledger, jobs_batch
 from processors.failure_cluster import FailureCluster, FailureClusterConfig
+from processors.failure_cluster.config import Override
+from processors.failure_cluster.units import Units
 from tests.processors.failure_cluster.streams import (
     START,
     Fault,
@@ -25,6 +27,8 @@ from tests.processors.failure_cluster.streams import (
 from tests.processors.failure_cluster.test_order import CONFIG, expected, story
 
 BROKEN = Fault("Broken")
+RULE_ALONE: dict[str, Any] = {rule: {"enabled": False} for rule in ("burst", "ratio", "retry_loop", "shared_cause")}
+"""The threshold alone."""
 
 
 def failing(number: int, every: float = 5.0, begin: float = 0.0, seed: int = 1, **more: Any) -> list[Record]:
@@ -214,3 +218,35 @@ def test_tokens_name_the_rows() -> None:
 
     assert [batch.receipt.token for batch in first.drain()] == [batch.receipt.token for batch in second.drain()]
     assert Receipt.issue("x").token == "x"
+
+
+def test_a_queue_keeps_its_rules_over_a_restart() -> None:
+    """Scenario: an override for a queue; five of the class's failures on it before a restart, and five after it.
+
+    Guarantees: they are counted together and by the override: the ninth opens a cluster, and the other queue is in none.
+    """
+    config = {"overrides": [{"queue": "vip", "threshold": {"failures": 8}, "severity": "critical"}], **RULE_ALONE}
+    before, after = processor(**config), processor(**config)
+    list(fed(before, [*failing(3, seed=2), *failing(5, seed=3, queue="vip")], [1] * 8))
+
+    after.restore(before.state())
+    later = [*failing(3, begin=100, seed=4), *failing(5, begin=100, seed=5, queue="vip")]
+    rows = told([*fed(after, later), *after.drain()])
+
+    assert [(row["state"], row["queues"], row["failures"]) for row in rows] == [("opened", ["vip"], 9)]
+
+
+def test_overrides_may_change_with_a_restart() -> None:
+    """Scenario: classes counted apart by queue, and a restart with no such override and room for few; they go idle.
+
+    Guarantees: a class that goes on keeps its number when those that nobody counts are given away.
+    """
+    units = Units((Override(queue="vip"),), 10)
+    first, second = units.number("Mail", "default"), units.number("Mail", "vip")
+    later = Units((), 10)
+    later.load(**units.as_json())
+
+    later.retire([second])
+
+    assert later.number("Mail", "vip") == later.number("Mail", "default") == first
+    assert later.number("Other", "default") == second
