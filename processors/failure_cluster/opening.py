@@ -349,7 +349,7 @@ class Opening:
         books = self._books
         failures = step.failures
         still = loops & (books.coverage.of(failures, books.names) < 0)
-        ids = step.faults.column("job_id")
+        ids = step.texts.column("job_id")
         units = sorted(np.unique(failures["unit"][still]).tolist(), key=lambda unit: (books.units.names[unit], unit))
         for unit in units:
             mine = np.flatnonzero(still & (failures["unit"] == unit))
@@ -367,7 +367,7 @@ class Opening:
             self._place(group, step.bucket, begun)
             cluster = next((c for c in begun if unit in c.units), None)
             if cluster is not None and cluster.rule is Rule.RETRY_LOOP:
-                for job in ids.take(mine).to_pylist():
+                for job in ids.take(step.places[mine]).to_pylist():
                     if job and job not in cluster.jobs and len(cluster.jobs) < books.config.samples:
                         cluster.jobs.append(job)
 

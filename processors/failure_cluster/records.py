@@ -25,7 +25,11 @@ ROW: Final = np.dtype(
         ("queue", np.uint64),
         ("worker", np.uint64),
         ("resource", np.uint64),
-        ("fault", np.int64),  # row of the faults; -1: did not fail
+        ("fingerprint", np.uint64),
+        ("type", np.uint64),
+        ("category", np.uint64),
+        ("job", np.uint64),  # whose retries are counted; 0: not known
+        ("texts", np.int64),  # row of the texts of those that failed; -1: did not fail
         ("unit", np.int32),
         ("deleted", np.bool_),
     ],

@@ -14,19 +14,14 @@ import pyarrow.compute as pc
 from pipeline import Batch
 from pipeline.arrays import Column
 from pipeline.batch import one_array
-from pipeline.hashing import Hashes, combined, mixed, text_hashes
+from pipeline.hashing import Hashes, combined, mixed, name_hashes, text_hashes
 from pipeline.kinds import required
 from processors.failure_cluster.names import Names
 from processors.failure_cluster.records import ROW, Records, together
 from processors.failure_cluster.samples import Samples, priorities
 from processors.failure_cluster.units import Units
 
-FAULTS: Final = pa.schema(
-    [
-        *(required(name, pa.uint64()) for name in ("fingerprint", "type", "category", "job")),
-        *(required(name, pa.string()) for name in ("message", "trace_id", "job_id")),
-    ]
-)
+TEXTS: Final = pa.schema([required(name, pa.string()) for name in ("message", "trace_id", "job_id")])
 
 LONGEST_MESSAGE: Final = 500
 
@@ -71,10 +66,10 @@ _UNTYPED: Final = "type:"
 
 @dataclass(slots=True)
 class Reading:
-    """Executions of one batch or more, and their faults."""
+    """Executions of one batch or more, and texts of those that failed."""
 
     rows: Records = field(default_factory=lambda: np.zeros(0, ROW))
-    faults: pa.Table = field(default_factory=FAULTS.empty_table)
+    texts: pa.Table = field(default_factory=TEXTS.empty_table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +129,9 @@ def read(unread: Sequence[Unread], units: Units, names: Names, passing: Samples)
     attributes = names.resource_hashes(pa.concat_arrays([part.resources for part in unread]))
     rows["resource"][samples] = attributes[resources[samples]]
     places = np.flatnonzero(failed)
-    rows["fault"] = -1
-    rows["fault"][places] = np.arange(len(places))
-    return Reading(rows, _faults(table.select(_FAULT_COLUMNS).take(places), unit[places], names))
+    rows["texts"] = -1
+    rows["texts"][places] = np.arange(len(places))
+    return Reading(rows, _read_faults(rows, places, table, names))
 
 
 def _executed(operation: Column) -> npt.NDArray[np.bool_]:
@@ -170,31 +165,29 @@ def id_hashes(ids: Column, width: int) -> Hashes:
     return mixed(total)
 
 
-def _faults(table: pa.Table, units: npt.NDArray[np.int32], names: Names) -> pa.Table:
+def _read_faults(rows: Records, places: npt.NDArray[np.int64], table: pa.Table, names: Names) -> pa.Table:
+    """Fill in how the executions at some places failed; return their texts."""
+    failed = table.select(_FAULT_COLUMNS).take(places)
+
     def column(name: str) -> Column:
-        return one_array(table.column(name))
+        return one_array(failed.column(name))
 
     types = column("error_type")
     instead = pc.binary_join_element_wise(pa.scalar(_UNTYPED), types, "")
-    fingerprint: Column = pc.coalesce(column("error_fingerprint"), instead)
+    fingerprints: Column = pc.coalesce(column("error_fingerprint"), instead)
     job_id = column("job_id")
     # job ids are unique within the system, those of BullMQ within the queue
     queue = pc.if_else(pc.equal(column("system"), pa.scalar("bullmq")), column("queue"), pa.scalar(None, pa.string()))
-    job = combined(text_hashes(column("system")), text_hashes(queue), units.astype(np.uint64), text_hashes(job_id))
+    units = rows["unit"][places].astype(np.uint64)
+    job = combined(name_hashes(column("system")), name_hashes(queue), units, text_hashes(job_id))
     job[~job_id.is_valid().to_numpy(zero_copy_only=False)] = 0
+    rows["fingerprint"][places] = names.hashes(fingerprints)
+    rows["type"][places] = names.hashes(types)
+    rows["category"][places] = names.hashes(column("error_category"))
+    rows["job"][places] = job
     message = pc.utf8_slice_codeunits(pc.fill_null(column("error_message"), pa.scalar("")), 0, LONGEST_MESSAGE)
-    return pa.table(
-        {
-            "fingerprint": pa.array(names.hashes(fingerprint)),
-            "type": pa.array(names.hashes(types)),
-            "category": pa.array(names.hashes(column("error_category"))),
-            "job": pa.array(job),
-            "message": message,
-            "trace_id": column("trace_id"),
-            "job_id": pc.fill_null(job_id, pa.scalar("")),
-        },
-        FAULTS,
-    )
+    texts = [message, column("trace_id"), pc.fill_null(job_id, pa.scalar(""))]
+    return pa.Table.from_arrays(texts, schema=TEXTS)
 
 
 def fingerprint_text(text: str) -> str:
@@ -208,18 +201,18 @@ def joined(readings: list[Reading]) -> Reading:
         return readings[0]
     shift = 0
     for reading in readings:
-        reading.rows["fault"][reading.rows["fault"] >= 0] += shift
-        shift += reading.faults.num_rows
-    faults = [reading.faults for reading in readings if reading.faults.num_rows]
+        reading.rows["texts"][reading.rows["texts"] >= 0] += shift
+        shift += reading.texts.num_rows
+    texts = [reading.texts for reading in readings if reading.texts.num_rows]
     return Reading(
         together([reading.rows for reading in readings]) if readings else np.zeros(0, ROW),
-        pa.concat_tables(faults).combine_chunks() if faults else FAULTS.empty_table(),
+        pa.concat_tables(texts).combine_chunks() if texts else TEXTS.empty_table(),
     )
 
 
-def rest_of(rows: Records, faults: pa.Table) -> Reading:
-    """Return some rows of a reading, which are the caller's to change, with no faults but theirs."""
-    failed = rows["fault"] >= 0
-    used = rows["fault"][failed]
-    rows["fault"][failed] = np.arange(len(used))
-    return Reading(rows, faults.take(used).combine_chunks())
+def rest_of(rows: Records, texts: pa.Table) -> Reading:
+    """Return some rows of a reading, which are the caller's to change, with no texts but theirs."""
+    failed = np.flatnonzero(rows["texts"] >= 0)
+    used = rows["texts"][failed]
+    rows["texts"][failed] = np.arange(len(failed))
+    return Reading(rows, texts.take(used).combine_chunks())

@@ -17,18 +17,23 @@ from pipeline.arrays import changes
 from pipeline.hashing import mixed
 from processors.failure_cluster.records import ROW, Records, taken, together
 
-_COMMON: Final = ("bucket", "priority", "start", "end", "key", "trace", "queue", "worker", "resource", "unit")
-
-SAMPLE: Final = np.dtype(
-    [
-        *((name, ROW[name]) for name in _COMMON),
-        ("peer", np.uint64),
-        ("fingerprint", np.uint64),
-        ("type", np.uint64),
-        ("category", np.uint64),
-    ],
-    align=True,
+_COMMON: Final = (
+    "bucket",
+    "priority",
+    "start",
+    "end",
+    "key",
+    "trace",
+    "queue",
+    "worker",
+    "resource",
+    "fingerprint",
+    "type",
+    "category",
+    "unit",
 )
+
+SAMPLE: Final = np.dtype([*((name, ROW[name]) for name in _COMMON), ("peer", np.uint64)], align=True)
 
 FADES_SECONDS: Final = 600.0
 """Of two executions this far apart the newer one is e times as likely to be kept."""

@@ -14,7 +14,7 @@ from processors.failure_cluster.calls import CALL
 from processors.failure_cluster.clusters import Cluster
 from processors.failure_cluster.ledger import ENTRY
 from processors.failure_cluster.records import ROW
-from processors.failure_cluster.rows import FAULTS, Reading, joined
+from processors.failure_cluster.rows import TEXTS, Reading, joined
 from processors.failure_cluster.samples import SAMPLE
 from processors.failure_cluster.seen import FAILED
 from processors.failure_cluster.watch import Watch
@@ -63,7 +63,7 @@ def saved(watch: Watch) -> bytes:
         "level_failures": books.levels.failures,
         "level_executions": books.levels.executions,
         "head": np.frombuffer(orjson.dumps(head), np.uint8),
-        "faults": np.frombuffer(_bytes_of(waiting.faults), np.uint8),
+        "texts": np.frombuffer(_bytes_of(waiting.texts), np.uint8),
     }
     for name, ring in (("uncovered", books.uncovered), ("failed", books.failed), *_named(books.executions)):
         columns[f"ring_{name}"], step = ring.state()
@@ -115,8 +115,8 @@ def _take_over(watch: Watch, head: dict[str, Any], columns: dict[str, Any]) -> N
             ring.load(columns[f"ring_{name}"], int(columns[f"step_{name}"][0]))
     rows = columns["rows"]
     if len(rows):
-        faults = pa.ipc.open_stream(columns["faults"].tobytes()).read_all().cast(FAULTS).combine_chunks()
-        watch.pending = [Reading(rows, faults)]
+        texts = pa.ipc.open_stream(columns["texts"].tobytes()).read_all().cast(TEXTS).combine_chunks()
+        watch.pending = [Reading(rows, texts)]
     books.reindex()
 
 

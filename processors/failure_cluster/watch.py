@@ -119,7 +119,7 @@ class Watch:
         rows["bucket"][late] = following
         self.counts.late += int(np.count_nonzero(late & ~old))
         self.counts.ignored += int(np.count_nonzero(old))
-        return rest_of(taken(rows, ~old), reading.faults) if old.any() else reading
+        return rest_of(taken(rows, ~old), reading.texts) if old.any() else reading
 
     def advance(self, until: int) -> list[Change]:
         """Decide the steps that are over at a time, and return what became of clusters."""
@@ -133,7 +133,7 @@ class Watch:
         for first, last in pairwise(runs(rows["bucket"]).tolist() if len(rows) else ()):
             bucket = int(rows["bucket"][first])
             self._idle(self.next, bucket, changes)
-            self._decide(bucket, Reading(rows[first:last], reading.faults), changes)
+            self._decide(bucket, Reading(rows[first:last], reading.texts), changes)
             self.next = bucket + 1
         self._idle(self.next, end, changes)
         self.next = end
@@ -149,8 +149,8 @@ class Watch:
             elif not due.any():
                 later.append(reading)
             else:
-                ready.append(rest_of(taken(reading.rows, due), reading.faults))
-                later.append(rest_of(taken(reading.rows, ~due), reading.faults))
+                ready.append(rest_of(taken(reading.rows, due), reading.texts))
+                later.append(rest_of(taken(reading.rows, ~due), reading.texts))
         self.pending = later
         return joined(ready)
 

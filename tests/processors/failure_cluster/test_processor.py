@@ -223,7 +223,7 @@ def test_tokens_name_the_rows() -> None:
 def test_a_queue_keeps_its_rules_over_a_restart() -> None:
     """Scenario: an override for a queue; five of the class's failures on it before a restart, and five after it.
 
-    Guarantees: they are counted together and by the override: the ninth opens a cluster, and the other queue is in none.
+    Guarantees: they are counted together, by the override: the ninth opens a cluster; the other queue is in none.
     """
     config = {"overrides": [{"queue": "vip", "threshold": {"failures": 8}, "severity": "critical"}], **RULE_ALONE}
     before, after = processor(**config), processor(**config)
