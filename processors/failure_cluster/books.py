@@ -81,6 +81,8 @@ class Books:
         """The oldest first; those that are resolved stay while they may be reopened."""
         self.open: list[Cluster] = []
         self.coverage = Coverage(())
+        self.waiting: list[int] = []
+        """Units that a rule held for when there was no time for more."""
         self._ignored = np.array([rules.ignore for rules in self.rules], np.bool_)
         self._fine = max(thresholds | {self.burst_window})
         self.longest = max(thresholds | ratios)
@@ -223,6 +225,7 @@ class Books:
         idle[0] = False
         for reading in pending:
             idle[reading.rows["unit"]] = False
+        idle[self.waiting] = False
         for cluster in self.clusters:
             for unit in (*cluster.units, *cluster.whole, *(unit for unit, _ in cluster.pairs)):
                 idle[unit] = False

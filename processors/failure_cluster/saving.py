@@ -46,7 +46,7 @@ def saved(watch: Watch) -> bytes:
         "resources": list(books.names.resources.items()),
         "messages": [(key, *texts) for key, texts in books.texts.items()],
         "clusters": [cluster.as_json() for cluster in books.clusters],
-        "rings": sorted(books.executions),
+        "waiting": books.waiting,
     }
     columns: dict[str, Any] = {
         "rows": waiting.rows,
@@ -102,6 +102,7 @@ def _take_over(watch: Watch, head: dict[str, Any], columns: dict[str, Any]) -> N
     books.names.resources = {number: tuple(map(tuple, pairs)) for number, pairs in head["resources"]}
     books.texts = {key: (message, trace, job) for key, message, trace, job in head["messages"]}
     books.clusters = [Cluster.from_json(cluster) for cluster in head["clusters"]]
+    books.waiting = head["waiting"]
     books.ledger.load(columns["entries"])
     books.counted.load(columns["counted"])
     books.calls.load(columns["calls"])

@@ -164,7 +164,7 @@ class Watch:
         step = books.enter(bucket, reading)
         self.counts.executions += step.executions
         self.counts.failures += len(step.failures)
-        if len(step.failures):
+        if len(step.failures) or books.waiting:
             self._add(step)
             for cluster in self._opening.judge(step):
                 self._tell(cluster, cluster.opened(), bucket, changes)
