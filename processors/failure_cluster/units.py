@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -123,7 +123,7 @@ class Units:
         self._known = HashTable()
         self.crowded = False
 
-    def as_json(self) -> dict[str, list[object]]:
+    def as_json(self) -> dict[str, Any]:
         return {"names": list(self.names), "queues": list(self._queues), "free": list(self._free)}
 
     def load(self, names: list[str], queues: list[str], free: list[int]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections import Counter
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
@@ -19,6 +22,7 @@ from tests.processors.failure_cluster.streams import (
     Stream,
     Worker,
     fed,
+    flood,
     jobs_of,
     processor,
     told,
@@ -123,25 +127,31 @@ async def test_a_clock_that_is_ahead_makes_nobody_late() -> None:
     assert 'jobsight_failure_cluster_failures{processor="failure_cluster"} 13.0' in exposed
 
 
-def test_a_hundred_thousand_faults_are_bounded() -> None:
-    """Scenario: 100 000 failures of 50 classes, each with a fault of its own, in half an hour; then a state.
+@pytest.mark.timeout(240)
+def test_what_all_fails_is_bounded_at_the_defaults() -> None:
+    """Scenario: with the default limits 110 000 failures of 2000 classes within 170 s, each with a fault of its own.
 
-    Guarantees: counts stay within max_fingerprints, texts and state stay small, and the classes are found failing.
+    Guarantees: counts reach max_fingerprints and stay within it, clusters max_clusters; memory, Arrow's included, stays
+    within what the page says; in one step of time no more than twenty classes are put into clusters.
     """
-    watcher = processor(max_fingerprints=10_000)
-    rows: list[Record] = []
-    for part in range(20):
-        stream = Stream(part)
-        for number in range(5000):
-            at = part * 90 + number * 0.018
-            stream.add(at, f"Job{number % 50}", Fault(f"Noise{part}.{number}"))
-        rows += told(fed(watcher, stream.records, [5000]))
-
+    batches = list(flood(22, 5000, 2000, 170.0))
+    watcher = processor()
     books = watcher._watch.books
-    assert len(books.ledger) <= 10_000
-    assert len(books.names.texts) < 130_000
-    assert len(watcher.state()) < 40_000_000
-    assert {name for row in rows for name in row["job_classes"]} == {f"Job{number}" for number in range(50)}
+    before, most, rows = pa.total_allocated_bytes(), 0, []
+    tracemalloc.start()
+    for batch in batches:
+        rows += told(watcher.process(batch))
+        most = max(most, len(books.ledger))
+        assert len(books.ledger) <= 100_000
+    held = tracemalloc.get_traced_memory()[0] + pa.total_allocated_bytes() - before
+    tracemalloc.stop()
+
+    assert most > 90_000
+    assert len(books.open) == 500
+    assert held < 150_000_000
+    assert len(watcher.state()) < 150_000_000
+    opened = Counter(row["timestamp"] for row in rows if row["state"] == "opened")
+    assert max(opened.values()) == 20
 
 
 def test_more_classes_than_there_is_room_for() -> None:
