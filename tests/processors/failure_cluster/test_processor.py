@@ -129,12 +129,12 @@ async def test_a_clock_that_is_ahead_makes_nobody_late() -> None:
 
 @pytest.mark.timeout(240)
 def test_what_all_fails_is_bounded_at_the_defaults() -> None:
-    """Scenario: with the default limits 110 000 failures of 2000 classes within 170 s, each with a fault of its own.
+    """Scenario: with the default limits 160 000 failures of 2000 classes within a minute, each with a fault of its own.
 
-    Guarantees: counts reach max_fingerprints and stay within it, clusters max_clusters; memory, Arrow's included, stays
-    within what the page says; in one step of time no more than twenty classes are put into clusters.
+    Guarantees: counts reach max_fingerprints and stay within it; memory, Arrow's included, and the state have bounds;
+    in one step of time no more than twenty classes are put into clusters.
     """
-    batches = list(flood(22, 5000, 2000, 170.0))
+    batches = list(flood(32, 5000, 2000, 60.0))
     watcher = processor()
     books = watcher._watch.books
     before, most, rows = pa.total_allocated_bytes(), 0, []
@@ -147,7 +147,7 @@ def test_what_all_fails_is_bounded_at_the_defaults() -> None:
     tracemalloc.stop()
 
     assert most > 90_000
-    assert len(books.open) == 500
+    assert 100 < len(books.open) <= 500
     assert held < 150_000_000
     assert len(watcher.state()) < 150_000_000
     opened = Counter(row["timestamp"] for row in rows if row["state"] == "opened")
