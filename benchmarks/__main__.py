@@ -1,4 +1,4 @@
-"""`make bench`: every figure of the README, as Markdown. Takes about five minutes on two cores."""
+"""`make bench`: every figure of the README, as Markdown. Takes about seven minutes on two cores."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ RUNS = (
     Run("spans", 512, 2400),
     Run("jobs", 512, 600),
     Run("jobs", 512, 600, processors="batch, jobs, error_type"),
+    Run("jobs", 512, 600, processors="batch, jobs, error_type, failure_cluster, job_dependencies, alerts"),
     Run("spans", 10, 24_000, in_flight=128),
     Run("spans", 10, 24_000, in_flight=128, protocol="http"),
     Run("points", 1000, 1000),

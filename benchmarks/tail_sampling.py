@@ -129,7 +129,8 @@ def measure(policies: Sequence[Mapping[str, Any]], wait: float, live: int) -> Co
         adds.append(added - began)
         decides.append(decided - added)
         kept += sum(part.rows for part in out)
-        memory = max(memory, sampler.held_bytes / max(1.0, sampler.waiting_bytes))
+        held = sampler.held_bytes + sampler.spare_bytes
+        memory = max(memory, held / max(1.0, sampler.waiting_bytes))
     spans = _SPANS * batches
     return Cost(1e6 * sum(adds) / spans, 1e6 * sum(decides) / spans, memory, kept / spans)
 

@@ -56,7 +56,9 @@ def message(alerts: Sequence[Alert], mentions: Mapping[Severity, str]) -> dict[s
     if len(alerts) > MOST_ATTACHMENTS:
         more = f"and {len(alerts) - MOST_ATTACHMENTS} more"
         attachments.append({"fallback": more, "text": more})
-    return {"text": " ".join([*called, escaped(line)]), "attachments": attachments}
+    text = " ".join([*called, escaped(line)])
+    # Whether a mention is one without markup Slack does not say, so where somebody is called it stays on.
+    return {"text": text, "attachments": attachments, **({} if called else {"mrkdwn": False})}
 
 
 def attachment(alert: Alert) -> dict[str, Any]:
@@ -65,7 +67,10 @@ def attachment(alert: Alert) -> dict[str, Any]:
     shown = [*alert.labels.items()][:_MOST_FIELDS]
     if alert.trace_ids:
         shown.append(("traces", ", ".join(alert.trace_ids[:3])))
-    fields = [{"title": name, "value": escaped(cut(value, _LONGEST_FIELD)), "short": True} for name, value in shown]
+    fields = [
+        {"title": escaped(cut(name, _LONGEST_FIELD)), "value": escaped(cut(value, _LONGEST_FIELD)), "short": True}
+        for name, value in shown
+    ]
     return {
         "color": GREEN if resolved else COLOURS[alert.severity],
         "fallback": escaped(cut(f"{_title(alert)}: {alert.text}", _LONGEST_FIELD)),

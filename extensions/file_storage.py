@@ -69,8 +69,13 @@ class FileStorage(Extension[FileStorageConfig], Storage):
     async def start(self, host: Host) -> None:
         self._log = host.log
         directory = Path(self.config.directory)
+        deadline = host.clock.now() + self.config.timeout
         try:
             self._lock = self._opened(directory)
+            while not _locked(self._lock):
+                if host.clock.now() >= deadline:
+                    raise StartError(f"{self.ident}: directory {directory} is used by another collector")
+                await host.clock.sleep_until(host.clock.now() + _RETRY_LOCK_SECONDS)
         except FileNotFoundError as error:
             raise StartError(
                 f"{self.ident}: directory must exist: {directory}. "
@@ -78,11 +83,6 @@ class FileStorage(Extension[FileStorageConfig], Storage):
             ) from error
         except OSError as error:
             raise StartError(f"{self.ident}: cannot use directory {directory}: {system_words(error)}") from error
-        deadline = host.clock.now() + self.config.timeout
-        while not _locked(self._lock):
-            if host.clock.now() >= deadline:
-                raise StartError(f"{self.ident}: directory {directory} is used by another collector")
-            await host.clock.sleep_until(host.clock.now() + _RETRY_LOCK_SECONDS)
 
     def _opened(self, directory: Path) -> int:
         if self.config.create_directory:
@@ -105,7 +105,11 @@ class FileStorage(Extension[FileStorageConfig], Storage):
     async def save(self, owner: str, state: bytes) -> None:
         if self.config.max_size and len(state) > self.config.max_size:
             raise OSError(f"the state of {owner} has {len(state)} bytes, over max_size ({self.config.max_size})")
-        await asyncio.to_thread(_replace, self._path(owner), state, fsync=self.config.fsync)
+        path = self._path(owner)
+        try:
+            await asyncio.to_thread(_replace, path, state, fsync=self.config.fsync)
+        except OSError as error:
+            raise OSError(f"cannot write {path}: {system_words(error)}") from error
 
     async def set_aside(self, owner: str, reason: str) -> None:
         path = self._path(owner)
@@ -114,7 +118,10 @@ class FileStorage(Extension[FileStorageConfig], Storage):
                 f"{self.ident}: {path}: {reason}. Set `recreate: true` to put the file aside and begin anew"
             )
         backup = path.with_name(f"{path.name}.{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}.backup")
-        path.rename(backup)
+        try:
+            path.rename(backup)
+        except OSError as error:
+            raise StartError(f"{self.ident}: {path}: {reason}; cannot put it aside: {system_words(error)}") from error
         self._log.error("State was not readable; beginning anew.", reason=reason, backup=str(backup))
 
     def _path(self, owner: str) -> Path:

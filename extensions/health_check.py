@@ -12,7 +12,7 @@ from aiohttp import web
 from pydantic import Field
 
 from pipeline import Config, Extension, Host, StartError
-from pipeline.config.values import Endpoint, split_endpoint
+from pipeline.config.values import Endpoint, reached_at, split_endpoint
 from pipeline.errors import system_words
 
 
@@ -70,7 +70,8 @@ class HealthCheck(Extension[HealthCheckConfig]):
             self._runner = None
 
     def guide(self) -> Iterable[tuple[str, str]]:
-        yield "health", f"http://{self.config.endpoint}{self.config.path}"
+        for _, port in self.addresses[:1]:
+            yield "health", f"http://{reached_at(self.config.endpoint, port)}{self.config.path}"
 
     @property
     def addresses(self) -> list[tuple[str, int]]:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 from prometheus_client import Counter
 from pydantic import BeforeValidator, Field, field_validator
@@ -17,7 +17,7 @@ from pipeline.alerts import Alert, AlertState, read_alerts
 from pipeline.batch import Batch
 from pipeline.component import Exporter, Host
 from pipeline.config.tls import TLSClient
-from pipeline.config.values import Duration, Secret
+from pipeline.config.values import Duration, Secret, listed
 from pipeline.errors import Partial, Permanent, Transient
 from pipeline.exporting import ExporterConfig, QueueConfig
 from pipeline.http_posting import Poster, SecretURL, checked_headers
@@ -39,17 +39,13 @@ class AlertQueueConfig(QueueConfig):
     """One keeps the order: an end that overtakes its beginning would leave an alert open for ever."""
 
 
-def _listed(value: Any) -> Any:
-    return value if isinstance(value, (list, tuple)) else [value]
-
-
 class AlertExporterConfig(ExporterConfig):
     """The keys that every exporter of alerts has."""
 
     retry_on_failure: AlertRetryConfig = AlertRetryConfig()
     sending_queue: AlertQueueConfig = AlertQueueConfig()
 
-    match: Annotated[tuple[Match, ...], BeforeValidator(_listed)] = ()
+    match: Annotated[tuple[Match, ...], BeforeValidator(listed)] = ()
     """Send only these alerts; of several one must fit. Without it all of them."""
 
     send_resolved: bool = True

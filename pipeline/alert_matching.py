@@ -5,19 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 from pydantic import BeforeValidator
 
 from pipeline.alerts import Alert, Severity
 from pipeline.config import Config
+from pipeline.config.values import listed
 
-
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-Patterns: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Patterns: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(listed)]
 """Texts of which one must fit: `*` stands for any characters, `?` for one. In the YAML a text or a list."""
 
 
@@ -27,7 +23,7 @@ class Match(Config):
     name: Patterns = ()
     """The kind of trouble, such as `FailureCluster`."""
 
-    severity: Annotated[tuple[Severity, ...], BeforeValidator(_listed)] = ()
+    severity: Annotated[tuple[Severity, ...], BeforeValidator(listed)] = ()
     """One of these."""
 
     subject: Patterns = ()

@@ -25,6 +25,10 @@ GROUPED: Final = "alerts"
 """Label that processor `alerts` adds to a message for a whole group: how many alerts it stands for."""
 
 
+RUNBOOKS: Final = "https://github.com/jobsight/jobsight/blob/main/docs/runbooks/"
+"""What stands before a page's name in the links of our own alerts; processor `alerts` has a key to replace it."""
+
+
 class Severity(StrEnum):
     """How soon a person should look, most urgent first."""
 
@@ -63,7 +67,7 @@ class Alert:
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """What routing, silences and grouping go by: `job_class`, `queue`, `service`, `error_type`."""
     runbook: str = ""
-    """Where it says what to do."""
+    """Where it says what to do: a page of `RUNBOOKS`, or any other link."""
     trace_ids: tuple[str, ...] = ()
     """Examples, lower-case hex."""
 

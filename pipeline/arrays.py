@@ -78,6 +78,14 @@ def lengths_of(values: Column) -> npt.NDArray[np.int64]:
     return lengths
 
 
+def without_empty(texts: Column) -> Column:
+    """Return the texts with null for the empty ones: empty text is absent."""
+    empty = lengths_of(texts) == 0
+    if np.count_nonzero(empty) == texts.null_count:
+        return texts
+    return pc.if_else(pa.array(empty), pa.scalar(None, texts.type), texts)
+
+
 def parents_of(offsets: Ints) -> npt.NDArray[np.int64]:
     """Return the row number of each value."""
     return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))

@@ -88,7 +88,7 @@ class Batch:
 
     def branches(self, number: int) -> list[Batch]:
         """Return the same rows for `number` flows that may change them: each has a token of its own."""
-        return [Batch(self.kind, self.table, receipt, self.sides) for receipt in self.receipt.split(number)]
+        return [self.owing(receipt) for receipt in self.receipt.split(number)]
 
 
 def one_array(column: pa.ChunkedArray[Any]) -> pa.Array[Any]:

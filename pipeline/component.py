@@ -84,6 +84,9 @@ class Host(Protocol):
     def signals(self) -> frozenset[Signal]:
         """The signals of the pipelines that name this component."""
 
+    def needs_columns(self, signal: Signal) -> bool:
+        """Whether anything behind this receiver looks into the signal's rows; if not, `RequestBatch`es will do."""
+
     def stop_service(self, reason: str) -> None:
         """Ask for an orderly stop of the whole program, with exit code 1 and `reason` as its last word."""
 
@@ -123,6 +126,9 @@ class Processor(Component[C]):
 
     `process` returns batches that go on, in order; what it does not return it holds (with its receipts) and returns
     from a later `process`, `tick` or `drain`. Batches without rows are settled by the engine.
+
+    Other tasks run between two batches of what it returns and may call a `shared` processor: such a one returns a list
+    and not a generator that has more to do.
     """
 
     handles: ClassVar[frozenset[Kind]]
@@ -169,6 +175,10 @@ class Exporter(Component[C]):
 
     Else it bounds the whole call: one that is cut off in the middle is repeated from its beginning.
     """
+
+    def forwards(self, kind: Kind) -> bool:
+        """Whether it can send a `RequestBatch` of that kind on without decoding it."""
+        return False
 
     @abstractmethod
     async def export(self, batch: Batch) -> None:

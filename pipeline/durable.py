@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from pipeline.errors import StartError
 from pipeline.metrics import Metrics
 
 _LONGEST_SHARE: Final = 1 / 20
-"""Saving, which holds up the pipelines, may take this part of the time at most; a large state is saved less often."""
+"""Saving, which takes from the pipelines, may take this part of the time at most; a large state is saved less often."""
 
 _DIGEST_BYTES: Final = 16
 
@@ -38,6 +39,14 @@ class Durable(ABC):
     @abstractmethod
     def state(self) -> bytes:
         """Return what is known, for `restore` in a later process."""
+
+    def snapshot(self) -> Callable[[], bytes | memoryview]:
+        """Return what makes `state` of what is known now; it is called in a thread, while the component goes on.
+
+        For a component with much to save: it holds up the pipelines only as long as this takes.
+        """
+        state = self.state()
+        return lambda: state
 
     @abstractmethod
     def restore(self, state: bytes) -> None:
@@ -115,21 +124,27 @@ class StateKeeper:
 
     async def save(self) -> None:
         """Save what changed since; a failure is told, and the next time may go better."""
-        state = self._component.state()
-        digest = await asyncio.to_thread(_digest, state)
+        sealed = await asyncio.to_thread(_sealed, self._component.snapshot())
+        digest = sealed[:_DIGEST_BYTES]
         if digest == self._saved:
             return
         try:
-            await self._storage.save(self._owner, digest + state)
+            await self._storage.save(self._owner, sealed)
         except OSError as error:
             self._failures.inc()
             self._log.error("State was not saved; a crash would fall back to the one before.", error=str(error))
             return
         self._saved = digest
-        self._nbytes.set(len(state))
+        self._nbytes.set(len(sealed))
 
 
-def _digest(state: bytes) -> bytes:
+def _sealed(serialise: Callable[[], bytes | memoryview]) -> bytes:
+    """Return the state with its digest in front."""
+    state = serialise()
+    return b"".join((_digest(state), state))
+
+
+def _digest(state: bytes | memoryview) -> bytes:
     return blake2b(state, digest_size=_DIGEST_BYTES).digest()
 
 

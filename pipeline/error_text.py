@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.arrays import Column, first_sight
+from pipeline.arrays import Column, first_sight, lengths_of, without_empty
 
 LONGEST_TYPE: Final = 200
 """Characters of a type that are kept; what is longer is no name of a class."""
@@ -30,6 +30,7 @@ NO_MESSAGE: Final = "\x00"
 
 _MARK: Final = re.compile(r"\.\.\. \[(\d{1,18}) bytes cut\] \.\.\.\n")
 _NULL: Final = pa.scalar(None, pa.string())
+_EMPTY: Final = pa.scalar("")
 
 _RUBY_STATUS: Final = re.compile(r"(?:Unhandled exception of type: |Unexpected ActiveJob Error )(\S+)")
 _TYPE_AND_TEXT: Final = re.compile(
@@ -81,6 +82,21 @@ def both(texts: Column, read: Callable[[str], tuple[str, str]]) -> tuple[Column,
     parts = [read(text) for text in encoded.dictionary.to_pylist()]
     first, second = (pa.array([part[place] for part in parts], pa.string()) for place in (0, 1))
     return first.take(encoded.indices), second.take(encoded.indices)
+
+
+def beside_type(types: Column, messages: Column) -> Column:
+    """Return what status messages add to types that are known, null where no type is, or nothing is left without it.
+
+    The status of a span that failed describes the error that its `error.type` names (OpenTelemetry, recording errors).
+    """
+    named, texts = both(messages, status_error)
+    said = pc.or_(pc.equal(named, _EMPTY), pc.equal(_last_part(named), _last_part(types)))
+    return without_empty(pc.if_else(pc.not_equal(types, _EMPTY), pc.if_else(said, texts, messages), _NULL))
+
+
+def _last_part(types: Column) -> Column:
+    """Return types without module or namespace: one exception is `shop.Declined` here and `Declined` there."""
+    return pc.replace_substring_regex(types, r"^.*[.:\\]", "")
 
 
 # cutting
@@ -160,14 +176,12 @@ def cut_error(type_: str, message: str, stack: str, limits: ErrorLimits) -> tupl
 def cut_errors(types: Column, messages: Column, stacks: Column, limits: ErrorLimits) -> tuple[Column, Column, Column]:
     """Return columns of errors, null for what was not sent, within limits; only what is over them is touched."""
     columns = (types, messages, stacks)
-    long = np.zeros(len(types), np.bool_)
-    for sizes, limit in (
-        (pc.utf8_length(types), LONGEST_TYPE),
-        (pc.binary_length(messages), limits.message),
-        (pc.binary_length(stacks), limits.stack),
-    ):
-        over: Column = pc.greater(sizes, pa.scalar(limit, pa.int32()))
-        long |= over.fill_null(False).to_numpy(zero_copy_only=False)
+    long = (lengths_of(messages) > limits.message) | (lengths_of(stacks) > limits.stack)
+    # a type of no more bytes has no more characters
+    wide = np.flatnonzero(lengths_of(types) > LONGEST_TYPE)
+    if len(wide):
+        characters: Column = pc.utf8_length(types.take(pa.array(wide)))
+        long[wide] |= characters.to_numpy() > LONGEST_TYPE
     if not long.any():
         return columns
     here: Column = pa.array(long)

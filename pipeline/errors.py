@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -91,7 +92,9 @@ class Partial(JobsightError):
 
 
 def system_words(error: OSError) -> str:
-    """Return what the system calls an error, without what libraries put around it."""
+    """Return what the system, or OpenSSL, calls an error, without what libraries put around it."""
+    if isinstance(error, ssl.SSLError):  # its errno is OpenSSL's own
+        return f"TLS: {error.reason.lower().replace('_', ' ')}" if error.reason else str(error)
     if isinstance(error, socket.gaierror) or not error.errno:
         return error.strerror or str(error)
     return os.strerror(error.errno).lower()

@@ -182,6 +182,11 @@ class Sender:
     def handles(self, kind: Kind) -> bool:
         return kind in self._exporter.handles
 
+    def forwards(self, kind: Kind) -> bool:
+        """Whether a `RequestBatch` goes through without being decoded; putting batches together would decode them."""
+        queue = self._config.sending_queue
+        return self._exporter.forwards(kind) and not (queue.enabled and queue.batch)
+
     async def put(self, batch: Batch) -> None:
         """Take a batch over; waits while the queue is full."""
         await self._queue.put(batch)

@@ -10,7 +10,7 @@ from pipeline.batch import Batch
 from pipeline.clock import Clock
 from pipeline.component import Processor
 from pipeline.exporting import Sender
-from pipeline.kinds import Signal
+from pipeline.kinds import Kind, Signal
 from pipeline.metrics import Metrics
 from pipeline.queueing import BatchQueue, Limits
 
@@ -63,6 +63,11 @@ class Pipeline:
             "jobsight_pipeline_dropped_items", "Rows dropped on purpose.", "pipeline", "kind", "reason"
         )
 
+    def needs_columns(self, kind: Kind) -> bool:
+        """Whether a processor or a sender looks into rows of that kind."""
+        handled = any(kind in processor.handles for processor in self.processors)
+        return handled or any(sender.handles(kind) and not sender.forwards(kind) for sender in self._senders)
+
     async def run(self) -> None:
         """Work until the inbox is closed and empty, then drain the processors in order."""
         try:
@@ -79,17 +84,17 @@ class Pipeline:
             if ended:
                 break
             if batch is not None:
-                await self._deliver(self._through(0, (batch,)))
+                await self._pass_on((batch,), 0)
                 self.inbox.release(batch)
                 for home in self.homes:
                     home.visited.set()
             self.visited.clear()
-            await self._deliver(self._due())
+            await self._tick()
             await asyncio.sleep(0)  # while there is work and room nothing above waits, and others want the loop too
         for visitor in self.visitors:
             await visitor.ended.wait()
         for position, processor in self._resident:
-            await self._deliver(self._through(position + 1, self._counted(processor, processor.drain())))
+            await self._pass_on(self._counted(processor, processor.drain()), position + 1)
 
     async def _next(self) -> tuple[Batch | None, bool]:
         """Return the next batch, or None when a processor is or may be due, and whether the inbox has ended."""
@@ -111,25 +116,26 @@ class Pipeline:
             for other in others:
                 other.cancel()
 
-    def _due(self) -> Iterator[Batch]:
+    async def _tick(self) -> None:
         for position, processor in self._resident:
             now = self._clock.now()
             wake = processor.wake_at()
             if wake is not None and wake <= now:
-                yield from self._through(position + 1, self._counted(processor, processor.tick(now)))
+                await self._pass_on(self._counted(processor, processor.tick(now)), position + 1)
 
-    def _through(self, position: int, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """Yield what comes out of the processors from `position` on, batch by batch, in order."""
-        if position == len(self.processors):
-            yield from batches
-            return
-        processor = self.processors[position]
+    async def _pass_on(self, batches: Iterable[Batch], position: int) -> None:
+        """Take batches in order through the processors from `position` on, and what comes out to the senders."""
         for batch in batches:
-            if batch.kind not in processor.handles:
-                yield from self._through(position + 1, (batch,))
+            await asyncio.sleep(0)  # a processor may have held the loop for some time, and the next one will
+            number = next(
+                (at for at in range(position, len(self.processors)) if batch.kind in self.processors[at].handles), None
+            )
+            if number is None:
+                await self._deliver(batch)
                 continue
+            processor = self.processors[number]
             self._incoming.labels(str(processor.ident), self.signal).inc(batch.rows)
-            yield from self._through(position + 1, self._counted(processor, processor.process(batch)))
+            await self._pass_on(self._counted(processor, processor.process(batch)), number + 1)
 
     def _counted(self, processor: Processor[Any], batches: Iterable[Batch]) -> Iterator[Batch]:
         outgoing = self._outgoing.labels(str(processor.ident), self.signal)
@@ -137,16 +143,16 @@ class Pipeline:
             outgoing.inc(batch.rows)
             yield batch
 
-    async def _deliver(self, batches: Iterable[Batch]) -> None:
-        for batch in batches:
-            senders = [sender for sender in self._senders if sender.handles(batch.kind)]
-            if batch.rows and not senders:
-                batch.receipt.drop(batch.rows, "no_exporter")
-            for reason, rows in batch.receipt.dropped.items():
-                self._dropped.labels(self.name, batch.kind, reason).inc(rows)
-            batch.receipt.dropped.clear()
-            if not batch.rows or not senders:
-                batch.receipt.settle()
-                continue
-            for sender, copy in zip(senders, batch.copies(len(senders)), strict=True):
-                await sender.put(copy)
+    async def _deliver(self, batch: Batch) -> None:
+        """Hand a batch to every sender of its kind; it waits while a queue is full."""
+        senders = [sender for sender in self._senders if sender.handles(batch.kind)]
+        if batch.rows and not senders:
+            batch.receipt.drop(batch.rows, "no_exporter")
+        for reason, rows in batch.receipt.dropped.items():
+            self._dropped.labels(self.name, batch.kind, reason).inc(rows)
+        batch.receipt.dropped.clear()
+        if not batch.rows or not senders:
+            batch.receipt.settle()
+            return
+        for sender, copy in zip(senders, batch.copies(len(senders)), strict=True):
+            await sender.put(copy)

@@ -58,7 +58,7 @@ class HashTable:
         while buckets * _BUCKET < 2 * expected:
             buckets *= 2
         self._keys = np.zeros((buckets, _BUCKET), np.uint64)
-        self._values = np.zeros((buckets, _BUCKET), np.int64)
+        self._values = np.zeros(buckets * _BUCKET, np.int64)
         self._filled = np.zeros(buckets, np.intp)
         self._used = 0
 
@@ -72,21 +72,18 @@ class HashTable:
     def find(self, keys: Hashes, missing: int = -1) -> Rows:
         """Return the value of each key; `missing` for unknown keys and for 0."""
         found = np.full(len(keys), missing, np.int64)
-        if self._used == 0:
-            return found
-        for numbers, buckets, slots in self._places(keys):
-            found[numbers] = self._values[buckets, slots]
+        for numbers, places in self._places(keys):
+            found[numbers] = self._values[places]
         return found
 
     def swap(self, keys: Hashes, values: Rows) -> Rows:
         """Set the values of distinct keys, none of them 0; return the values that they had, -1 where they had none."""
         before = np.full(len(keys), -1, np.int64)
         fresh = np.ones(len(keys), np.bool_)
-        if self._used:
-            for numbers, buckets, slots in self._places(keys):
-                before[numbers] = self._values[buckets, slots]
-                self._values[buckets, slots] = values[numbers]
-                fresh[numbers] = False
+        for numbers, places in self._places(keys):
+            before[numbers] = self._values[places]
+            self._values[places] = values[numbers]
+            fresh[numbers] = False
         self.add(keys[fresh], values[fresh])
         return before
 
@@ -98,27 +95,39 @@ class HashTable:
             self._insert(old_keys, old_values)
         self._insert(keys, values)
 
+    def copy(self) -> HashTable:
+        """Return a table that stays as this one is now."""
+        other = HashTable()
+        other._keys, other._values = self._keys.copy(), self._values.copy()
+        other._filled, other._used = self._filled.copy(), self._used
+        return other
+
     def items(self) -> tuple[Hashes, Rows]:
         """Return all keys and their values."""
-        used = self._keys != 0
-        return self._keys[used], self._values[used]
+        keys = self._keys.ravel()
+        used = keys != 0
+        return keys[used], self._values[used]
 
-    def _places(self, keys: Hashes) -> Iterator[tuple[Rows, Rows, Rows]]:
-        """Yield (number, bucket, slot) of keys that are there."""
+    def _places(self, keys: Hashes) -> Iterator[tuple[Rows, Rows]]:
+        """Yield (number, place) of keys that are there."""
+        if self._used == 0:
+            return
         last = np.uint64(len(self._keys) - 1)
-        numbers = np.flatnonzero(keys)
-        wanted = keys[numbers]
+        numbers = keys.nonzero()[0]
+        wanted = keys if len(numbers) == len(keys) else keys[numbers]
         buckets = (wanted & last).view(np.int64)
         while len(numbers):
             equal = self._keys.take(buckets, axis=0) == wanted[:, np.newaxis]
             # half the price of argmax along the buckets
-            places = np.flatnonzero(equal)
+            places = equal.ravel().nonzero()[0]
             hits, slots = places // _BUCKET, places % _BUCKET
-            again = np.flatnonzero(hits[1:] == hits[:-1]) + 1
+            again = (hits[1:] == hits[:-1]).nonzero()[0] + 1
             if len(again):
                 hits, slots = np.delete(hits, again), np.delete(slots, again)
-            yield numbers[hits], buckets[hits], slots
+            yield numbers[hits], buckets[hits] * _BUCKET + slots
             on = self._filled[buckets] == _BUCKET
+            if not on.any():
+                return
             on[hits] = False
             numbers, wanted, buckets = numbers[on], wanted[on], (buckets[on] + 1) & int(last)
 
@@ -135,7 +144,8 @@ class HashTable:
             # of several keys that want the same slot one gets it, the others find it taken
             self._keys[buckets, slots] = keys
             mine = self._keys[buckets, slots] == keys
-            self._values[buckets[mine], slots[mine]] = values[mine]
-            self._filled[buckets[mine]] = slots[mine] + 1
+            taken, slots = buckets[mine], slots[mine]
+            self._values[taken * _BUCKET + slots] = values[mine]
+            self._filled[taken] = slots + 1
             on = ~mine
             keys, values, buckets = keys[on], values[on], buckets[on]

@@ -116,11 +116,16 @@ def words_of(ids: Column, width: int) -> npt.NDArray[np.uint64]:
         return found
     if ((lengths == width) | ~present).all():
         data: npt.NDArray[Any] = np.frombuffer(data_buffer, ">u8", (offsets[-1] - offsets[0]) // 8, offsets[0])
+        if present.all():
+            return data.reshape(-1, width // 8).astype(np.uint64)
         found[present] = data.reshape(-1, width // 8)
         return found
-    # ids of a wrong length are rare enough for a loop
-    filled = b"".join((value or b"")[:width].ljust(width, b"\0") for value in ids.to_pylist())
-    return np.frombuffer(filled, ">u8").reshape(rows, width // 8).astype(np.uint64)
+    data = np.frombuffer(data_buffer, np.uint8)
+    places = np.arange(width)
+    octets = data[np.minimum(offsets[:-1, np.newaxis] + places, len(data) - 1)]
+    octets[places >= lengths[:, np.newaxis]] = 0
+    found[:] = octets.view(">u8")
+    return found
 
 
 def hex_of(*words: npt.NDArray[np.uint64]) -> pa.StringArray:

@@ -27,6 +27,9 @@ _NEVER_OF_5XX: Final = frozenset({501, 505})
 
 _LONGEST_ANSWER: Final = 300
 
+_LONGEST_WAIT: Final = 3600.0
+"""Seconds; who asks for more is asked again then, or one odd answer would hold up every message behind it."""
+
 
 def _url(value: object) -> object:
     """Check what a person wrote without repeating it: it may be a secret."""
@@ -35,7 +38,8 @@ def _url(value: object) -> object:
         raise ValueError("must be a URL such as https://host/path")  # noqa: TRY004 - pydantic collects ValueErrors only
     try:
         parts = urlsplit(text)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        name = (parts.hostname or "").encode("idna")  # what no name of a host can be fails here, not at each request
+        usable = parts.scheme in ("http", "https") and bool(name) and parts.port != 0
     except ValueError:
         usable = False
     if not usable or not text.isprintable() or " " in text:
@@ -75,7 +79,14 @@ class Poster:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=client_context(tls) or True, force_close=True),
             timeout=aiohttp.ClientTimeout(total=None),
-            headers={"User-Agent": "jobsight", "Content-Type": "application/json", **own},
+            headers={
+                "User-Agent": "jobsight",
+                "Content-Type": "application/json",
+                "Accept-Encoding": "identity",
+                **own,
+            },
+            auto_decompress=False,  # of an answer its status counts, also where its text cannot be unpacked
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
 
     async def send(self, url: str, body: bytes, headers: Mapping[str, str] | None = None, method: str = "POST") -> None:
@@ -116,9 +127,8 @@ def refusal(where: str, status: int, said: str, headers: Mapping[str, str], now_
     if status in _AGAIN or (status >= 500 and status not in _NEVER_OF_5XX):
         return Unavailable(answer, retry_after(headers.get("Retry-After", ""), now_ns))
     if 300 <= status < 400:
-        target = headers.get("Location", "")
         return Rejected(
-            f"{answer} and sends us to {shown(target) if '://' in target else 'another place'}; "
+            f"{answer} and sends us to {_host_of(headers.get('Location', ''))}; "
             "requests do not follow: set the endpoint to the final address"
         )
     if status in (401, 403):
@@ -129,14 +139,17 @@ def refusal(where: str, status: int, said: str, headers: Mapping[str, str], now_
 
 
 def retry_after(value: str, now_ns: int) -> float | None:
-    """Return the seconds that a header Retry-After asks for, as a number or a date (RFC 9110 section 10.2.3)."""
+    """Return the seconds that a header Retry-After asks for, as a number or a date (RFC 9110 section 10.2.3).
+
+    An hour at most: whoever asks for more is asked again then.
+    """
     text = value.strip()
-    if text.isascii() and text.isdigit():
-        return float(text)
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now_ns / 1e9)
+        digits = text.isascii() and text.isdigit()
+        wait = float(text) if digits else parsedate_to_datetime(text).timestamp() - now_ns / 1e9
     except ValueError:
         return None
+    return min(max(0.0, wait), _LONGEST_WAIT)
 
 
 def shown(url: str) -> str:
@@ -145,19 +158,29 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
+def _host_of(location: str) -> str:
+    """Return scheme and host of where an answer sends us; the other side may have written anything there."""
+    try:
+        return shown(location) if urlsplit(location).scheme in ("http", "https") else "another place"
+    except ValueError:
+        return "another place"
+
+
 def _reason(error: Exception) -> str:
     """Return one line on a failed connection, in the system's words where it has some."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"the certificate is not trusted: {error.certificate_error}"
     if isinstance(error, aiohttp.ClientConnectorError):
         return system_words(error.os_error)
+    if isinstance(error, OSError):
+        return system_words(error)
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return f"the proxy answered HTTP {error.status}"
     if isinstance(error, aiohttp.ClientResponseError):
-        return f"no HTTP answer: {error.message}"  # str() would show the URL
+        return f"no HTTP answer: {' '.join(error.message.split())}"  # str() would show the URL
     if isinstance(error, aiohttp.InvalidURL):
         return "the URL cannot be used"
-    return str(error) or type(error).__name__
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def checked_headers(value: Mapping[str, Any]) -> Mapping[str, Any]:

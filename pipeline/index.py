@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from pipeline.arrays import changes
 from pipeline.hash_table import HashTable, Rows
 from pipeline.hashing import Hashes
 
@@ -45,7 +46,7 @@ class MultiTable:
             return
         order = np.argsort(keys)
         keys, rows = keys[order], rows[order]
-        starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+        starts = changes(keys)[:-1]
         distinct = keys[starts]
         blocks = np.arange(self._blocks, self._blocks + len(starts))
         self._members = _with_room(self._members, self._size + len(rows))
@@ -62,7 +63,7 @@ class MultiTable:
         """Return `(number, row)` pairs: each row under one of `keys`, and that key's number in them."""
         numbers, found = [], []
         blocks = self._heads.find(keys)
-        asked = np.flatnonzero(blocks >= 0)
+        asked = (blocks >= 0).nonzero()[0]
         blocks = blocks[asked]
         while len(blocks):
             counts = self._counts[blocks]
@@ -73,6 +74,8 @@ class MultiTable:
             blocks = self._nexts[blocks]
             on = blocks >= 0
             asked, blocks = asked[on], blocks[on]
+        if len(found) == 1:
+            return numbers[0], found[0]
         if not found:
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
         return np.concatenate(numbers), np.concatenate(found)
@@ -111,6 +114,13 @@ class Lineage:
     def forget_half(self) -> None:
         """Forget what was told before the last call of this."""
         self._old, self._young = self._young, HashTable()
+
+    def copy(self) -> Lineage:
+        """Return a lineage that stays as this one is now."""
+        other = Lineage()
+        # nothing is added to the older half
+        other._young, other._old = self._young.copy(), self._old
+        return other
 
     def items(self) -> tuple[Hashes, Hashes]:
         """Return all spans and their parents."""

@@ -106,7 +106,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def add_target(parser: argparse.ArgumentParser) -> None:
     """Declare what `target_of` reads: address, credentials, time-out."""
-    parser.add_argument("--url", default=DEFAULT_URL, help=f"ClickHouse's HTTP interface (default {DEFAULT_URL})")
+    parser.add_argument(
+        "--url", type=_url, default=DEFAULT_URL, help=f"ClickHouse's HTTP interface (default {DEFAULT_URL})"
+    )
     parser.add_argument("--database", default="", metavar="NAME", help="the database (default: the URL's, or default)")
     parser.add_argument("--user", default=os.environ.get("CLICKHOUSE_USER", ""), help="or CLICKHOUSE_USER")
     parser.add_argument("--password", default=os.environ.get("CLICKHOUSE_PASSWORD", ""), help="or CLICKHOUSE_PASSWORD")
@@ -178,9 +180,8 @@ class Answer:
     def __init__(self, target: Target, sql: str, wanted: str, parameters: Mapping[str, str]) -> None:
         self._target = target
         self._started = time.monotonic()
-        parts = urlsplit(target.url if "://" in target.url else f"http://{target.url}")
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise Unanswered(f"{target.url!r} is no URL of ClickHouse's HTTP interface: write it like {DEFAULT_URL}")
+        parts = urlsplit(target.url)
+        assert parts.hostname, "checked with the options"
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         options = dict(parse_qsl(parts.query)) | {"default_format": wanted}
         if target.database:
@@ -442,6 +443,20 @@ def complain(text: str) -> None:
     from rich.console import Console
 
     Console(stderr=True, highlight=False, markup=False).print(text, style="red", soft_wrap=True)
+
+
+def _url(text: str) -> str:
+    url = text if "://" in text else f"http://{text}"
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool((parts.hostname or "").encode("idna")) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no URL of ClickHouse's HTTP interface: write it like {DEFAULT_URL}"
+        )
+    return url
 
 
 def _limit(text: str) -> int:

@@ -20,7 +20,7 @@ from pipeline.durable import Durable, StateKeeper, owner_of, storage_of
 from pipeline.errors import StartError
 from pipeline.exporting import Sender
 from pipeline.flow import Pipeline
-from pipeline.kinds import SHAPES, Signal
+from pipeline.kinds import KIND_OF, SHAPES, Signal
 from pipeline.metrics import Metrics
 from pipeline.registry import Role
 from pipeline.supervise import Supervisor, cancel
@@ -281,14 +281,20 @@ class Service:
         named = (p for p in self._plan.pipelines if component.ident in (*p.receivers, *p.exporters, *p.processors))
         return frozenset(pipeline.signal for pipeline in named)
 
-    async def emit(self, receiver: Component[Any], batch: Batch) -> None:
-        """Give a batch to every pipeline of its signal that names the receiver; see `Host.emit`."""
-        signal = SHAPES[batch.kind].signal
-        inboxes = [
-            pipeline.inbox
+    def needs_columns(self, receiver: Component[Any], signal: Signal) -> bool:
+        return any(pipeline.needs_columns(KIND_OF[signal]) for pipeline in self._fed_by(receiver, signal))
+
+    def _fed_by(self, receiver: Component[Any], signal: Signal | None) -> list[Pipeline]:
+        return [
+            pipeline
             for pipeline, definition in zip(self.pipelines, self._plan.pipelines, strict=True)
             if definition.signal == signal and receiver.ident in definition.receivers
         ]
+
+    async def emit(self, receiver: Component[Any], batch: Batch) -> None:
+        """Give a batch to every pipeline of its signal that names the receiver; see `Host.emit`."""
+        signal = SHAPES[batch.kind].signal
+        inboxes = [pipeline.inbox for pipeline in self._fed_by(receiver, signal)]
         # Room everywhere first, then no more waiting: a call that is cancelled has handed over nothing.
         async with AsyncExitStack() as turns:
             for inbox in inboxes:
@@ -329,6 +335,9 @@ class _ComponentHost:
 
     def signals(self) -> frozenset[Signal]:
         return self._service.signals_of(self._component)
+
+    def needs_columns(self, signal: Signal) -> bool:
+        return self._service.needs_columns(self._component, signal)
 
     def stop_service(self, reason: str) -> None:
         self._service._stop_because(reason)  # noqa: SLF001 - two halves of one thing

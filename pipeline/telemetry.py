@@ -22,7 +22,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from pipeline.config.plan import Telemetry
-from pipeline.config.values import split_endpoint
+from pipeline.config.values import reached_at, split_endpoint
 from pipeline.errors import StartError, system_words
 from pipeline.metrics import Metrics
 
@@ -83,7 +83,9 @@ class MetricsEndpoint:
     @property
     def url(self) -> str | None:
         """Where Prometheus reads, while it is there."""
-        return None if self._runner is None else f"http://{self._config.address}/metrics"
+        if self._runner is None:
+            return None
+        return f"http://{reached_at(self._config.address, self._runner.addresses[0][1])}/metrics"
 
     async def start(self) -> None:
         """Raises StartError where the address cannot be listened on."""

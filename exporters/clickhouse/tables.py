@@ -43,7 +43,7 @@ class Table:
     columns: Callable[[Batch], pa.Table]
     """Makes ClickHouse's columns of a batch whose rows all belong to this table."""
 
-    time_column: str
+    time_column: str = "Timestamp"
     """The column that the table is partitioned by, by day."""
 
     optional: frozenset[str] = frozenset()
@@ -80,7 +80,6 @@ TRACES: Final = Table(
         Template("traces_trace_id_ts_mv.sql", suffix="_trace_id_ts_mv", target="_trace_id_ts"),
     ),
     spans.columns,
-    time_column="Timestamp",
 )
 
 LOGS: Final = Table(
@@ -88,7 +87,6 @@ LOGS: Final = Table(
     Kind.LOGS,
     (Template("logs.sql", ttl_column="TimestampTime"),),
     logs.columns,
-    time_column="Timestamp",
     optional=frozenset({"EventName"}),
 )
 
@@ -113,34 +111,21 @@ JOBS: Final = Table(
         Template("job_events.sql", suffix="_events", singular=True),
     ),
     jobs.columns,
-    time_column="Timestamp",
     version=jobs.VERSION,
 )
 
-JOB_DEPENDENCIES: Final = Table(
-    "job_dependencies",
-    Kind.JOB_DEPENDENCIES,
-    (Template("job_dependencies.sql", ttl_column="toDateTime(Timestamp)"),),
-    job_dependencies.columns,
-    time_column="Timestamp",
-    aggregating=True,
-)
 
-FAILURE_CLUSTERS: Final = Table(
-    "failure_clusters",
-    Kind.FAILURE_CLUSTERS,
-    (Template("failure_clusters.sql", ttl_column="toDateTime(Timestamp)"),),
-    failure_clusters.columns,
-    time_column="Timestamp",
-)
+def _one_file(key: str, kind: Kind, columns: Callable[[Batch], pa.Table], *, aggregating: bool = False) -> Table:
+    """Return a table whose file has its key for a name."""
+    templates = (Template(f"{key}.sql", ttl_column="toDateTime(Timestamp)"),)
+    return Table(key, kind, templates, columns, aggregating=aggregating)
 
-ALERTS: Final = Table(
-    "alerts",
-    Kind.ALERTS,
-    (Template("alerts.sql", ttl_column="toDateTime(Timestamp)"),),
-    alerts.columns,
-    time_column="Timestamp",
+
+JOB_DEPENDENCIES: Final = _one_file(
+    "job_dependencies", Kind.JOB_DEPENDENCIES, job_dependencies.columns, aggregating=True
 )
+FAILURE_CLUSTERS: Final = _one_file("failure_clusters", Kind.FAILURE_CLUSTERS, failure_clusters.columns)
+ALERTS: Final = _one_file("alerts", Kind.ALERTS, alerts.columns)
 
 TABLES: Final = (TRACES, LOGS, *METRICS.values(), JOBS, JOB_DEPENDENCIES, FAILURE_CLUSTERS, ALERTS)
 

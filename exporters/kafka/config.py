@@ -197,6 +197,15 @@ class KafkaExporterConfig(KafkaClient, ExporterConfig):
             return section.topic
         return section.topic or self.topic or _TOPICS[kind]
 
+    def forwards(self, kind: Kind) -> bool:
+        """Whether nothing in a request decides on its messages: it can be one as it came."""
+        keyed = {
+            Kind.SPANS: self.partition_traces_by_id,
+            Kind.METRICS: self.partition_metrics_by_resource_attributes,
+            Kind.LOGS: self.partition_logs_by_trace_id or self.partition_logs_by_resource_attributes,
+        }
+        return self.encoding_of(kind) == "otlp_proto" and not keyed[kind] and not self.topic_from_attribute
+
     def encoding_of(self, kind: Kind) -> Encoding | Literal["json"]:
         section = getattr(self, _SECTIONS.get(kind, kind))
         if isinstance(section, RowTopic):

@@ -89,6 +89,10 @@ class KafkaExporter(Exporter[KafkaExporterConfig]):
         async with self._connecting:
             await self._unlink()
 
+    def forwards(self, kind: Kind) -> bool:
+        """Requests that need no key and no topic of their own are messages as they came."""
+        return self.config.forwards(kind)
+
     async def export(self, batch: Batch) -> None:
         """Send every row. Raises Transient, Rejected, or Partial where only some rows have to be sent again.
 

@@ -17,10 +17,10 @@ import pyarrow.compute as pc
 
 from exporters.kafka.config import KafkaExporterConfig
 from pipeline import SHAPES, Batch, Kind
-from pipeline.arrays import Column, Ints, changes, hex_text, unnest
+from pipeline.arrays import Column, Ints, changes, hex_text, offsets_of, unnest
 from pipeline.batch import one_array
 from pipeline.columns import any_value_text, attributes
-from pipeline.otlp import encode_json_parts, encode_parts
+from pipeline.otlp import RequestBatch, encode_json_parts, encode_parts
 from pipeline.rows_json import json_rows
 
 SLICE_ROWS: Final = 4096
@@ -82,6 +82,10 @@ def groups(batch: Batch, config: KafkaExporterConfig) -> list[Group]:
                 _row_keys(batch),
             )
         ]
+    if isinstance(batch, RequestBatch) and config.forwards(batch.kind):
+        bounds = offsets_of(batch.requests.rows_per_body)
+        keys = pa.nulls(len(bounds) - 1, pa.binary())
+        return [Group(config.topic_of(batch.kind), batch, np.arange(batch.rows), bounds, keys)]
     topics, topic_codes = _topics(batch, config)
     keys, key_codes = _pieces(batch, config)
     codes = topic_codes * len(keys) + key_codes
@@ -119,6 +123,10 @@ def fitting(group: Group, encode: Encode, limit: int, headers_bytes: int) -> Fit
     key_lengths: Column = pc.binary_length(group.keys)
     longest_key: int = pc.max(key_lengths).as_py() or 0
     room = limit - OVERHEAD_BYTES - headers_bytes - longest_key
+    if isinstance(group.batch, RequestBatch):
+        bodies = group.batch.requests.bodies
+        if max(map(len, bodies)) <= room:
+            return Fitting(list(bodies), group.bounds[:-1], group.bounds[1:], group.keys, [])
     bounds = _narrowed(group, room)
     owners = (np.searchsorted(group.bounds, bounds[:-1], side="right") - 1).tolist()
     pieces: list[_Piece] = []

@@ -76,17 +76,20 @@ class WebhookExporter(AlertExporter[WebhookConfig]):
 
     def messages(self, alerts: Sequence[Row]) -> Iterable[Message]:
         if self.config.batch:
-            return [self._message([row for row, _ in alerts], batch_values([alert for _, alert in alerts]))]
-        return [self._message([row], alert_values(alert)) for row, alert in alerts]
+            return [self._message(alerts, batch_values([alert for _, alert in alerts]))]
+        return [self._message([row], alert_values(row[1])) for row in alerts]
 
-    def _message(self, rows: Sequence[int], values: Mapping[str, Any]) -> Message:
+    def _message(self, alerts: Sequence[Row], values: Mapping[str, Any]) -> Message:
         template = self.config.body
         body = orjson.dumps(usual(values) if template is None else filled(template, values))
         headers = None
         if self.config.secret is not None:
             assert self._host is not None, "export before start"
-            headers = signature(body, key_of(self.config.secret), self._host.clock.time_ns() // 1_000_000_000)
-        return Message(rows, self.config.endpoint.get_secret_value(), body, headers, self.config.method)
+            ident = message_id(body, [alert for _, alert in alerts])
+            headers = signature(ident, body, key_of(self.config.secret), self._host.clock.time_ns() // 1_000_000_000)
+        return Message(
+            [row for row, _ in alerts], self.config.endpoint.get_secret_value(), body, headers, self.config.method
+        )
 
 
 def alert_values(alert: Alert) -> dict[str, Any]:
@@ -128,9 +131,19 @@ def _word(alert: Alert) -> str:
     return "resolved" if alert.state is AlertState.RESOLVED else str(alert.severity)
 
 
-def signature(body: bytes, key: bytes, timestamp: int) -> dict[str, str]:
-    """Return the headers of Standard Webhooks 1.0. A repetition has the same id, so receivers can ignore it."""
-    ident = f"msg_{blake2b(body, digest_size=16).hexdigest()}"
+def message_id(body: bytes, alerts: Iterable[Alert]) -> str:
+    """Return an id that a repetition has, too, so that receivers can ignore it, and no other message.
+
+    The body alone is not enough: with a `body` of one's own, what begins tomorrow may read like what began today.
+    """
+    digest = blake2b(body, digest_size=16)
+    for alert in alerts:
+        digest.update(orjson.dumps([alert.name, alert.subject, alert.state, alert.timestamp]))
+    return f"msg_{digest.hexdigest()}"
+
+
+def signature(ident: str, body: bytes, key: bytes, timestamp: int) -> dict[str, str]:
+    """Return the headers of Standard Webhooks 1.0. `timestamp` is seconds since 1970."""
     signed = hmac.digest(key, f"{ident}.{timestamp}.".encode() + body, "sha256")
     return {
         "webhook-id": ident,
@@ -147,6 +160,9 @@ def key_of(secret: Secret) -> bytes:
             raise ValueError("'secret' is empty; leave it out to send without a signature")
         return text.encode()
     try:
-        return base64.b64decode(text.removeprefix(_PREFIX), validate=True)
+        key = base64.b64decode(text.removeprefix(_PREFIX), validate=True)
     except binascii.Error as error:
         raise ValueError("'secret' begins with whsec_, but what follows is no base64") from error
+    if not key:
+        raise ValueError("'secret' begins with whsec_, but nothing follows")
+    return key

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 
-from pipeline.component import Component, ComponentId, Exporter
+from pipeline.component import Component, ComponentId, Exporter, Processor
 from pipeline.config.decode import Decoded, decode
 from pipeline.config.plan import Definition, PipelineDefinition, Plan, Telemetry
 from pipeline.config.positions import Node, Path, Place, Problem
@@ -120,7 +120,7 @@ class _Loading:
             self._reference(Role.EXTENSIONS, name, ("service", "extensions", number)) for number, name in names
         ]
         self._refuse_twice(Role.EXTENSIONS, extensions, ("service", "extensions"))
-        self._check_storages(definitions, extensions)
+        self._check_storages(definitions, extensions, pipelines)
         for ident in self._idents[Role.EXTENSIONS] - set(extensions):
             path = (str(Role.EXTENSIONS), str(ident))
             self._warning(path, "is not listed in service.extensions and will not be started")
@@ -137,9 +137,15 @@ class _Loading:
         )
 
     def _check_storages(
-        self, definitions: Mapping[Role, Mapping[ComponentId, Definition[Any]]], started: Sequence[ComponentId | None]
+        self,
+        definitions: Mapping[Role, Mapping[ComponentId, Definition[Any]]],
+        started: Sequence[ComponentId | None],
+        pipelines: Sequence[PipelineDefinition],
     ) -> None:
-        """Whoever names a storage wants its state back: a storage that is none, or does not start, is a mistake."""
+        """Whoever names a storage wants its state back: a storage that is none, or does not start, is a mistake.
+
+        So is a processor of which there is one for each of several pipelines: they would write to one file.
+        """
         named = [(role, ident, definition.config) for role in Role for ident, definition in definitions[role].items()]
         for role, ident, config in named:
             if not isinstance(config, DurableConfig) or config.storage is None:
@@ -151,6 +157,12 @@ class _Loading:
                 self._problem(path, f'extension "{storage}" stores nothing; name a `file_storage`')
             elif storage is not None and storage not in started:
                 self._problem(path, f'extension "{storage}" is not started; list it in service.extensions')
+            if role is Role.PROCESSORS:
+                component = definitions[role][ident].component
+                homes = [str(one) for one in pipelines if ident in one.processors and _builds(component, one)]
+                if len(homes) > 1:
+                    text = f"pipelines {', '.join(homes)} have one {ident} each, which cannot keep state under one name"
+                    self._problem(path, f"{text}; configure one for each: {ident.type}/NAME")
 
     def _telemetry(self, service: Node) -> Telemetry:
         node = service.child("telemetry")
@@ -281,3 +293,8 @@ def _lines(problems: Sequence[Problem], sources: Sequence[str]) -> list[str]:
         problems, key=lambda one: (order.get(one.place.source, len(order)), one.place.line, one.place.column)
     )
     return list(dict.fromkeys(str(problem) for problem in ordered))
+
+
+def _builds(component: type[Processor[Any]], pipeline: PipelineDefinition) -> bool:
+    """Tell whether the pipeline has an instance of its own, if it is not the first that names this processor."""
+    return not component.shared or component.home_signal is pipeline.signal

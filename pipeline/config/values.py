@@ -107,6 +107,11 @@ def byte_size(value: object) -> int:
     return int(size)
 
 
+def listed(value: object) -> object:
+    """Return a list of one for what is no list: before the validation of keys that take one or several."""
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
 def split_endpoint(text: str) -> tuple[str, int]:
     """Return host and port of "host:port"; the brackets of an IPv6 address are taken off.
 
@@ -134,6 +139,11 @@ def split_endpoint(text: str) -> tuple[str, int]:
 def join_endpoint(host: str, port: int) -> str:
     """Return "host:port", with brackets around an IPv6 address: the inverse of `split_endpoint`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def reached_at(endpoint: str, port: int) -> str:
+    """Return where people reach what listens on `endpoint`, on the port that the system chose where it is 0."""
+    return join_endpoint(split_endpoint(endpoint)[0] or "localhost", port)
 
 
 def _is_ipv6(host: str) -> bool:

@@ -209,12 +209,20 @@ class Delivery:
 def address_of(endpoint: str, protocol: Protocol) -> tuple[str, int]:
     """Host and port of an endpoint; ValueError, worded for the user, if it has none."""
     parts = urlsplit(endpoint)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    host = parts.hostname or ""
+    if parts.scheme not in {"http", "https"} or not _is_name(host):
         raise ValueError(f"{endpoint!r} is no endpoint: write it like {DEFAULT_ENDPOINTS[protocol]}")
     port = parts.port  # raises ValueError itself when it is no number
     if port is None:
         port = {"grpc": 4317, "http": 4318}[protocol] if parts.scheme == "http" else 443
-    return parts.hostname, port
+    return host, port
+
+
+def _is_name(host: str) -> bool:
+    try:
+        return bool(host.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def unreachable(host: str, port: int, timeout_seconds: float = 3.0) -> str | None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.arrays import Column, Ints, nest, parents_of, ranges, unnest
+from pipeline.arrays import Column, Ints, nest, parents_of, ranges, unnest, without_empty
 from pipeline.kinds import ANY_VALUE
 from pipeline.otlp import descriptors
 from pipeline.otlp.json_text import base64_text, glued, mapped, quoted
@@ -91,8 +91,7 @@ def texts_at(values: Column, places: Ints) -> Column:
         if texts.null_count > taken.null_count:
             others = pc.and_(texts.is_null(), taken.is_valid())
             texts = pc.replace_with_mask(texts, others, any_value_text(values.take(taken.filter(others))))
-    empty: Column = pc.equal(texts, pa.scalar(""))
-    return pc.if_else(empty, _NULL, texts) if empty.true_count else texts
+    return without_empty(texts)
 
 
 def attribute_texts(lists: Column, rows: Ints, keys: Sequence[str]) -> list[Column]:

@@ -17,6 +17,7 @@ from pipeline.otlp.descriptors import Field
 from pipeline.otlp.json_in import decode_json
 from pipeline.otlp.json_out import encode_json
 from pipeline.otlp.protobuf import decode, encode
+from pipeline.otlp.requests import check
 from pipeline.otlp.values import any_value_text, attributes
 from pipeline.receipt import Receipt
 
@@ -35,6 +36,7 @@ def warm_up() -> None:
             hex_text(batch.column("trace_id"))
         encode(batch)
         encode_json(batch)
+        check(signal, [body])
 
 
 def example_requests(signal: Signal) -> list[dict[str, Any]]:

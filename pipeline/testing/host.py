@@ -58,6 +58,9 @@ class FakeHost:
     def signals(self) -> frozenset[Signal]:
         return self._signals
 
+    def needs_columns(self, signal: Signal) -> bool:
+        return True
+
     def stop_service(self, reason: str) -> None:
         self.stopped_because = reason
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, time
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, ClassVar, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator, model_validator
@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, fie
 from pipeline import Config
 from pipeline.alert_matching import Match
 from pipeline.alerts import Severity
-from pipeline.config.values import Duration
+from pipeline.config.values import Duration, listed
 from pipeline.durable import DurableConfig
 
 _CLOCK: Final = re.compile(r"(?:[01]\d|2[0-3]):[0-5]\d")
@@ -39,10 +39,6 @@ Moment = Annotated[
 """A moment as RFC 3339 writes it."""
 
 
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
 class Day(StrEnum):
     """Days of the week in the order of `datetime.weekday`."""
 
@@ -58,7 +54,7 @@ class Day(StrEnum):
 class WeeklyConfig(Config):
     """A maintenance window that comes back every week."""
 
-    days: Annotated[tuple[Day, ...], BeforeValidator(_listed), Field(min_length=1)] = tuple(Day)
+    days: Annotated[tuple[Day, ...], BeforeValidator(listed), Field(min_length=1)] = tuple(Day)
     """The days on which it begins: `mon` to `sun`."""
 
     start: str
@@ -175,7 +171,7 @@ class AlertsConfig(DurableConfig):
     """When nobody is to be told of which alerts."""
 
     runbook_url: str = ""
-    """Put before runbooks that are no URLs."""
+    """Where your own copies of the runbooks are: stands in the links in the place of the project's pages."""
 
     max_alerts: int = Field(10_000, ge=1)
     """How many alerts are remembered; beyond it the one that was raised least recently is forgotten."""

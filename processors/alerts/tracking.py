@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from pipeline.alerts import GROUPED, SUPPRESSED, Alert, AlertState, Severity
+from pipeline.alerts import GROUPED, RUNBOOKS, SUPPRESSED, Alert, AlertState, Severity
 from processors.alerts.config import AlertsConfig, OverrideConfig
 from processors.alerts.silences import silenced_until
 
@@ -176,8 +176,9 @@ def overridden(alert: Alert, overrides: Sequence[OverrideConfig], runbook_url: s
             runbook = alert.runbook if override.runbook is None else override.runbook
             alert = replace(alert, severity=severity, runbook=runbook)
             break
-    if alert.runbook and runbook_url and "://" not in alert.runbook:
-        alert = replace(alert, runbook=f"{runbook_url.rstrip('/')}/{alert.runbook.lstrip('/')}")
+    page = alert.runbook.removeprefix(RUNBOOKS)
+    if page and runbook_url and "://" not in page:
+        alert = replace(alert, runbook=f"{runbook_url.rstrip('/')}/{page.lstrip('/')}")
     return alert
 
 

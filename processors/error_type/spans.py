@@ -1,8 +1,8 @@
 """Which spans failed, and with what error: from columns of kinds.SPANS to columns of text.
 
 The first source that says something counts, alone, in the order of the job conventions (section 4.4): the last
-`exception` event, BullMQ's `job failed` event, the retry reasons of Celery and Taskiq, the attribute `error.type`, the
-status message. So a span and its job row tell of the same error.
+`exception` event, BullMQ's `job failed` event, the retry reasons of Celery and Taskiq, the attribute `error.type` with
+the status message beside it, the status message. So a span and its job row tell of the same error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from pipeline.batch import one_array
 from pipeline.columns import any_value_text, attribute_texts, texts_at, unnest
-from pipeline.error_text import both, python_message, status_error
+from pipeline.error_text import beside_type, both, python_message, status_error
 from processors.error_type.tag import KEYS
 
 Rows = npt.NDArray[np.integer[Any]]
@@ -66,17 +66,20 @@ def failures(table: pa.Table) -> Failures | None:
     if len(rows) == 0:
         return None
     event = _event_texts(events, exception_of[rows], "exception.type", "exception.message", "exception.stacktrace")
-    (reason,) = _event_texts(events, reason_of[rows], "bullmq.job.failed.reason")
     nothing = _blank(len(rows))
     said = _Said.of(event[0], event[1], event[2])
-    said.further(nothing, reason)
-    said.further(*both(own.text(_CELERY, rows), split_retry_reason))
-    said.further(nothing, own.text(_TASKIQ, rows))
-    said.further(own.text(_TYPE, rows), nothing)
+    if (reason_of >= 0).any():
+        said.further(nothing, *_event_texts(events, reason_of[rows], "bullmq.job.failed.reason"))
+    if own.has(_CELERY):
+        said.further(*both(own.text(_CELERY, rows), split_retry_reason))
+    if own.has(_TASKIQ):
+        said.further(nothing, own.text(_TASKIQ, rows))
     if not said.told.all():
         here = status.take(pa.array(rows))
         error = pc.equal(pc.struct_field(here, "code"), pa.scalar(_STATUS_ERROR, pa.int32()))
         messages = pc.if_else(error, pc.struct_field(here, "message"), _NOTHING).fill_null("")
+        types = own.text(_TYPE, rows)
+        said.further(types, beside_type(types, messages).fill_null(""))
         said.further(*both(messages, status_error))
     return Failures(rows, ~failed[rows], own.present(count)[rows], said.type, said.message, event[2])
 
@@ -126,6 +129,10 @@ class _Own:
     values: Any
     found: Mapping[str, tuple[Rows, Rows]]
     length: int
+
+    def has(self, key: str) -> bool:
+        """Return whether any row has the key."""
+        return len(self.found[key][0]) > 0
 
     def told(self, key: str) -> Rows:
         """Return the rows that have the key with something in it."""

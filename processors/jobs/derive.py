@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pipeline.hash_table import Rows
 from pipeline.hashing import Hashes, combined, mixed
-from processors.jobs.facts import NO_ROW, ErrorSource, FactArray, LinkStyle, Outcome, Role
+from processors.jobs.facts import ERROR_SOURCES, NO_ROW, OUTCOMES, ErrorSource, FactArray, LinkStyle, Outcome, Role
 from processors.jobs.merging import latest_before
 from processors.jobs.ordering import Order, inferred_attempts, matches, of_whole_job, order_of
 from processors.jobs.trail import Trail, trails
@@ -25,8 +25,10 @@ Times = npt.NDArray[np.uint64]
 ENQUEUE_SPAN: Final = -2
 """Source of `enqueued_at`: the start of the matched enqueue. Other sources are numbers of labels, -1 is none."""
 
-_STRENGTH: Final = np.zeros(len(Outcome), np.int64)
+_STRENGTH: Final = np.zeros(len(OUTCOMES), np.int64)
 _STRENGTH[[Outcome.FAILED, Outcome.DISCARDED, Outcome.RETRIED]] = 1, 2, 3
+_FAILING: Final = np.zeros(len(OUTCOMES), np.bool_)
+_FAILING[[Outcome.FAILED, Outcome.RETRIED, Outcome.DISCARDED, Outcome.UNKNOWN]] = True
 _OF_STRENGTH: Final = np.array([Outcome.NONE, Outcome.FAILED, Outcome.DISCARDED, Outcome.RETRIED])
 
 
@@ -133,6 +135,8 @@ def _merged(window: Window, rows: Rows, facts: FactArray, state: FactArray) -> t
     """Return pairs: the place of a row, and a row merged into it."""
     into = np.flatnonzero(state["primary"] >= 0)
     wraps = np.flatnonzero(window.traits.wraps[facts["convention"]] & (facts["role"] <= Role.PROCESS))
+    if len(into) == 0 and len(wraps) == 0:
+        return into, wraps
     numbers, found = window.mentioning(facts["span"][wraps])
     inside = window.state["primary"][found] == rows[wraps[numbers]]
     up = state["up"][wraps]
@@ -220,12 +224,11 @@ def _relations(
     flow[shared], by_row[shared] = flow[flow_place[shared]], by_row[flow_place[shared]]
 
     # without an enqueue row of its own a job takes the parent of the batch, or of what it was matched with
-    alone = np.flatnonzero((parent < 0) & (match >= 0))
-    if len(alone):
+    alone = (parent < 0) & (match >= 0)
+    alone &= (window.state["key"][match] == 0) | (window.facts["batch_count"][match] > 0)
+    if alone.any():
         matched, inverse = np.unique(match[alone], return_inverse=True)
-        above = trails(window, matched).parent
-        other = (window.state["key"][matched] == 0) | (window.facts["batch_count"][matched] > 0)
-        parent[alone] = np.where(other, above, NO_ROW)[inverse]
+        parent[alone] = trails(window, matched).parent[inverse]
     return parent, flow, by_row
 
 
@@ -280,8 +283,8 @@ def _times(
     if len(wraps):
         _from_adapter(window, rows, wraps, available, source)
     matched = match >= 0
-    told = matched & np.isin(window.facts["outcome"][match], (Outcome.ENQUEUED, Outcome.FAILED))
-    told |= matched & (window.facts["due"][match] > 0)
+    said = window.facts["outcome"][match]
+    told = matched & ((said == Outcome.ENQUEUED) | (said == Outcome.FAILED) | (window.facts["due"][match] > 0))
     for times, labels, holds in (
         (facts["inserted"], facts["inserted_source"], execution),
         (facts["created"], facts["created_source"], first),
@@ -322,15 +325,14 @@ def _errors(
     window: Window, rows: Rows, facts: FactArray, outcome: npt.NDArray[np.int64], helper: Rows
 ) -> tuple[npt.NDArray[np.int64], Rows]:
     """Return where each row's error comes from, and the row that has its texts (section 4.4)."""
-    rank = np.where(facts["error"] == 0, len(ErrorSource), facts["error"]).astype(np.int64)
+    rank = np.where(facts["error"] == 0, len(ERROR_SOURCES), facts["error"]).astype(np.int64)
     row = rows.copy()
     helped = (helper >= 0) & (rank > ErrorSource.CHILD_SPAN_EVENT)
     rank[helped], row[helped] = ErrorSource.CHILD_SPAN_EVENT, helper[helped]
     log = _logs(window, facts)
     logged = (log >= 0) & (rank > ErrorSource.LOG_RECORD)
     rank[logged], row[logged] = ErrorSource.LOG_RECORD, log[logged]
-    failing = (Outcome.FAILED, Outcome.RETRIED, Outcome.DISCARDED, Outcome.UNKNOWN)
-    none = ~np.isin(outcome, failing) | (rank == len(ErrorSource)) | (facts["role"] == Role.HELPER)
+    none = ~_FAILING[outcome] | (rank == len(ERROR_SOURCES)) | (facts["role"] == Role.HELPER)
     rank[none], row[none] = ErrorSource.NONE, NO_ROW
     return rank, row
 
@@ -352,6 +354,8 @@ def _logs(window: Window, facts: FactArray) -> Rows:
 
 def _waits(window: Window, facts: FactArray) -> tuple[Rows, Rows]:
     waiting = np.flatnonzero(facts["waits"])
+    if len(waiting) == 0:
+        return waiting, waiting
     numbers, spans = window.waited_for(facts["span"][waiting])
     found = window.rows_of(spans)
     known = (found >= 0) & (window.state["key"][found] != 0)

@@ -18,11 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import Batch
-from pipeline.arrays import Column, changes, ranges, unnest
+from pipeline.arrays import Column, changes, ranges, unnest, without_empty
 from pipeline.batch import one_array
 from pipeline.columns import any_value_text, attribute_texts, attributes, texts_at
 from processors.jobs.conventions import KINDS, Condition, Convention, Source, conditions_of, sources_of
-from processors.jobs.parsing import without_empty
 
 Mask = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.int64]
@@ -51,6 +50,8 @@ class Vocabulary:
     """(part in lower case, ending) of scope names whose spans could be jobs."""
 
     events: tuple[str, ...]
+    event_names: pa.Array[Any]
+    """The same, for Arrow."""
 
     @classmethod
     def of(cls, table: Sequence[Convention]) -> Vocabulary:
@@ -85,7 +86,7 @@ class Vocabulary:
                     )
         return cls(
             pa.array(keys, pa.string()), tuple(keys), np.array(list(keys.values()), np.bool_), tuple(prefixes),
-            tuple(scopes), tuple(events),
+            tuple(scopes), tuple(events), pa.array(events, pa.string()),
         )  # fmt: skip
 
 
@@ -108,7 +109,10 @@ class Look:
             begins = pc.starts_with(names.dictionary, prefix).to_numpy(zero_copy_only=False)
             self._prefixed[prefix] = begins
             telling |= begins
-        telling_items = np.flatnonzero(telling[of_item])
+        telling_items = telling[of_item].nonzero()[0]
+        self.scope_names = [name or "" for name in batch.sides["scope"].column("name").to_pylist()]
+        """The names of the batch's scopes, by their number in `scopes`."""
+
         candidate = self._telling_scopes(batch)
         candidate[np.searchsorted(offsets, telling_items, side="right") - 1] = True
         self.rows = np.flatnonzero(candidate)
@@ -118,7 +122,7 @@ class Look:
         looked, self._spans_of_items = ranges(offsets, self.rows)
         self._names_of_items = of_item[looked]
         codes = code_of_name[self._names_of_items]
-        found = np.flatnonzero(codes >= 0)
+        found = (codes >= 0).nonzero()[0]
         found = found[np.argsort(codes[found], kind="stable")]
         self._spans = self._spans_of_items[found]
         self._texts = texts_at(items.field("value"), looked[found])
@@ -128,16 +132,18 @@ class Look:
             for code, first, last in zip(codes[found[bounds[:-1]]].tolist(), bounds, bounds[1:], strict=False)
         }
         self._columns: dict[str, Column | None] = {}
+        self._values: dict[str, tuple[list[str], Numbers]] = {}
         self._times: dict[str, npt.NDArray[np.uint64]] = {}
 
     def _telling_scopes(self, batch: Batch) -> Mask:
         if not self._vocabulary.scopes:
             return np.zeros(batch.rows, np.bool_)
-        names = [name or "" for name in batch.sides["scope"].column("name").to_pylist()]
         telling = [
             any(part in name.lower() and name.endswith(ending) for part, ending in self._vocabulary.scopes)
-            for name in names
+            for name in self.scope_names
         ]
+        if not any(telling):
+            return np.zeros(batch.rows, np.bool_)
         mask: Mask = np.array(telling, np.bool_)[batch.column("scope").to_numpy()]
         return mask
 
@@ -149,10 +155,22 @@ class Look:
         return self._columns[key]
 
     def _aligned(self, first: int, last: int) -> Column:
+        spans = self._spans[first:last]
+        if len(spans) == self.size and (spans[1:] > spans[:-1]).all():
+            # every span has it, once
+            return self._texts.slice(first, last - first)
         where = np.full(self.size, -1)
         # back to front, so that the first of equal keys is written last
-        where[self._spans[first:last][::-1]] = np.arange(first, last)[::-1]
+        where[spans[::-1]] = np.arange(first, last)[::-1]
         return self._texts.take(pa.array(where, mask=where < 0))
+
+    def _distinct(self, key: str, column: Column) -> tuple[list[str], Numbers]:
+        """Return the distinct texts of an attribute, and for each span the number of its own, their count for null."""
+        if key not in self._values:
+            encoded = column.dictionary_encode()
+            values = encoded.dictionary.to_pylist()
+            self._values[key] = (values, encoded.indices.fill_null(len(values)).to_numpy())
+        return self._values[key]
 
     @cached_property
     def kinds(self) -> npt.NDArray[np.int32]:
@@ -169,20 +187,21 @@ class Look:
         return scopes
 
     @cached_property
-    def scope_names(self) -> list[str]:
-        """The names of the batch's scopes, by their number in `scopes`."""
-        return [name or "" for name in self._batch.sides["scope"].column("name").to_pylist()]
-
-    @cached_property
     def status(self) -> npt.NDArray[np.int32]:
         codes: Column = pc.struct_field(self._batch.column("status"), "code")
         status: npt.NDArray[np.int32] = codes.fill_null(0).to_numpy()[self.rows]
         return status
 
     @cached_property
-    def status_message(self) -> Column:
+    def failed(self) -> Mask:
+        """Which spans have the status error."""
+        failed: Mask = self.status == _STATUS["error"]
+        return failed
+
+    def status_messages(self, spans: Numbers) -> Column:
+        """Return what the status of each of `spans` says, null where it is not the status error."""
         messages: Column = pc.struct_field(self._batch.column("status"), "message")
-        return without_empty(messages.take(pa.array(self.rows)))
+        return without_empty(messages.take(pa.array(self.rows[spans], mask=~self.failed[spans])))
 
     def of_batch(self, column: str) -> Column:
         """Return a column of the batch."""
@@ -196,8 +215,8 @@ class Look:
         if len(events) == 0:
             return events, {}
         names = self._vocabulary.events
-        codes = pc.index_in(events.field("name"), value_set=pa.array(names, pa.string())).fill_null(-1).to_numpy()
-        places = np.flatnonzero(codes >= 0)
+        codes = pc.index_in(events.field("name"), value_set=self._vocabulary.event_names).fill_null(-1).to_numpy()
+        places = (codes >= 0).nonzero()[0]
         rows = np.searchsorted(offsets, places, side="right") - 1
         spans = np.minimum(np.searchsorted(self.rows, rows), self.size - 1)
         ours = self.rows[spans] == rows
@@ -253,11 +272,19 @@ class Look:
         return spans, links.field("trace_id").take(taken), links.field("span_id").take(taken)
 
     def may_hold(self, conditions: Iterable[Condition]) -> bool:
-        """Return whether the batch has the attributes that one of `conditions` wants: a look at keys, not at spans."""
+        """Return whether the batch has attributes and a scope that one of `conditions` wants: no look at spans."""
         return any(
             all(key in self._slices for key, wanted in condition.attributes.items() if wanted is not False)
+            and any(self._of_scope(condition))
             for condition in conditions
         )
+
+    def _of_scope(self, condition: Condition) -> list[bool]:
+        """Return which of the batch's scopes a condition admits."""
+        if condition.scope is None and condition.scope_ends is None:
+            return [True]
+        part, ending = (condition.scope or "").lower(), condition.scope_ends or ""
+        return [part in name.lower() and name.endswith(ending) for name in self.scope_names]
 
     def holds(self, conditions: Iterable[Condition]) -> Mask:
         """Return for which spans one of `conditions` holds."""
@@ -272,19 +299,24 @@ class Look:
         mask = np.ones(self.size, np.bool_)
         for key, wanted in condition.attributes.items():
             column = self.text(key)
-            if column is not None:
-                mask &= _equals(column, wanted)
+            if column is None:
+                continue
+            if isinstance(wanted, bool):
+                present = column.is_valid().to_numpy(zero_copy_only=False)
+                mask &= present if wanted else ~present
+            else:
+                values, numbers = self._distinct(key, column)
+                # null is nothing that could be wanted
+                mask &= np.array([*(_equals(value, wanted) for value in values), False])[numbers]
         if condition.attribute_prefix is not None:
             begins = np.zeros(self.size, np.bool_)
             named = self._prefixed[condition.attribute_prefix][self._names_of_items]
             begins[self._spans_of_items[named]] = True
             mask &= begins
         if condition.span_kind:
-            mask &= np.isin(self.kinds, [KINDS.index(kind) for kind in condition.span_kind])
+            mask &= np.any([self.kinds == KINDS.index(kind) for kind in condition.span_kind], axis=0)
         if condition.scope is not None or condition.scope_ends is not None:
-            part, ending = (condition.scope or "").lower(), condition.scope_ends or ""
-            fits = [part in name.lower() and name.endswith(ending) for name in self.scope_names]
-            mask &= np.array(fits, np.bool_)[self.scopes]
+            mask &= np.array(self._of_scope(condition), np.bool_)[self.scopes]
         if condition.status is not None:
             mask &= self.status == _STATUS[condition.status]
         # the rest is looked at only where it matters
@@ -364,18 +396,10 @@ def _only_value(text: str) -> str | None:
     return values[0] if isinstance(values[0], str) else None
 
 
-def _equals(column: Column, wanted: bool | str | int | tuple[str, ...]) -> Mask:
-    """Return where the text is what a condition wants; never where it is null."""
-    if isinstance(wanted, bool):
-        present: Mask = column.is_valid().to_numpy(zero_copy_only=False)
-        return present if wanted else ~present
+def _equals(text: str, wanted: str | int | tuple[str, ...]) -> bool:
+    """Return whether a text is what a condition wants."""
     values = wanted if isinstance(wanted, tuple) else (str(wanted),)
-    exact = [value for value in values if not value.endswith("*")]
-    mask = _true(pc.is_in(column, value_set=pa.array(exact, pa.string())))
-    for value in values:
-        if value.endswith("*"):
-            mask |= _true(pc.starts_with(column, value[:-1]))
-    return mask
+    return any(text.startswith(value[:-1]) if value.endswith("*") else text == value for value in values)
 
 
 def _true(booleans: Column) -> Mask:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.arrays import Column
+from pipeline.arrays import Column, without_empty
 from pipeline.error_text import both, python_message, status_error
 from processors.jobs.conventions import Unit
 
@@ -121,11 +121,4 @@ def retry_errors(reasons: Column, pattern: str | None) -> tuple[Column, Column]:
 
 
 def _group(texts: Column, pattern: str, name: str) -> Column:
-    found = pc.struct_field(pc.extract_regex(texts, pattern), name)
-    return pc.if_else(pc.equal(found, pa.scalar("")), pa.scalar(None, pa.string()), found)
-
-
-def without_empty(texts: Column) -> Column:
-    """Return the texts with null for the empty ones: empty text is absent."""
-    empty: Column = pc.equal(texts, pa.scalar(""))
-    return pc.if_else(empty, pa.scalar(None, pa.string()), texts) if empty.true_count else texts
+    return without_empty(pc.struct_field(pc.extract_regex(texts, pattern), name))

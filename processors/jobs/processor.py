@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from processors.jobs.derive import Derived, derive, digests
 from processors.jobs.facts import Evidence, Role
 from processors.jobs.recognise import Recogniser
 from processors.jobs.rows import job_batch, job_rows
-from processors.jobs.saving import restored, saved
+from processors.jobs.saving import Saving, restored
 from processors.jobs.traits import Traits
 from processors.jobs.window import Window
 
@@ -25,6 +26,7 @@ _STEPS_A_WINDOW = 16
 """How often in the length of a window it is looked through for what is over."""
 
 _FIRST_VERSION = 1
+_OPERATIONS, _CHANGES = ("enqueue", "process"), ("new", "rewritten", "withdrawn")
 
 
 @dataclass(slots=True)
@@ -134,7 +136,10 @@ class JobsProcessor(Processor[JobsConfig], Durable):
         row = (role != Role.HELPER) & (role != Role.LOG)
         # what was merged before it was ever written needs no taking back
         row &= ~(derived.deleted & (before == 0))
-        written = row & ((now != before) | np.isin(derived.rows, again))
+        changed = now != before
+        if len(again):
+            changed |= np.isin(derived.rows, again)
+        written = row & changed
         places = np.flatnonzero(written)
         state["digest"][derived.rows[places]] = now[places]
         self._count(derived, places, before, role)
@@ -142,13 +147,11 @@ class JobsProcessor(Processor[JobsConfig], Durable):
 
     def _count(self, derived: Derived, places: Rows, before: np.ndarray, role: np.ndarray) -> None:
         new = before[places] == 0
-        enqueue = role[places] == Role.ENQUEUE
-        deleted = derived.deleted[places]
-        for operation, of_operation in (("enqueue", enqueue), ("process", ~enqueue)):
-            for change, changed in (("new", new), ("rewritten", ~new & ~deleted), ("withdrawn", ~new & deleted)):
-                number = int(np.count_nonzero(of_operation & changed))
-                if number:
-                    self._counters.rows(operation, change, number)
+        change = np.where(new, 0, np.where(derived.deleted[places], 2, 1))
+        numbers = np.bincount(3 * (role[places] != Role.ENQUEUE) + change, minlength=6).tolist()
+        for (operation, name), number in zip(product(_OPERATIONS, _CHANGES), numbers, strict=True):
+            if number:
+                self._counters.rows(operation, name, number)
         clamped = int(np.count_nonzero(derived.clamped[places] & new))
         if clamped:
             self._counters.clamped(clamped)
@@ -194,7 +197,10 @@ class JobsProcessor(Processor[JobsConfig], Durable):
         self._counters.held(len(window), window.nbytes)
 
     def state(self) -> bytes:
-        return saved(self._window, self._recogniser, self._version)
+        return bytes(self.snapshot()())
+
+    def snapshot(self) -> Callable[[], memoryview]:
+        return Saving.of(self._window, self._recogniser, self._version).serialised
 
     def restore(self, state: bytes) -> None:
         """Take over what another instance knew; rows of conventions that are gone since are left out."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -15,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import Batch
-from pipeline.arrays import Column
+from pipeline.arrays import Column, changes, picked
 from pipeline.columns import attribute_texts
-from pipeline.error_text import ErrorLimits, cut_errors
+from pipeline.error_text import ErrorLimits, beside_type, cut_errors
 from pipeline.hashing import (
     Hashes,
     combined,
@@ -30,8 +31,8 @@ from pipeline.hashing import (
     words_of,
 )
 from processors.jobs.conventions import CANONICAL, TEXT_FIELDS, Convention, Source
-from processors.jobs.facts import TEXTS, ErrorSource, Evidence, FactArray, Outcome, Role, blank, no_texts
-from processors.jobs.looking import EXCEPTION_KEYS, Look, Mask, Numbers, Vocabulary, resource_texts, spread
+from processors.jobs.facts import OUTCOMES, TEXTS, ErrorSource, Evidence, FactArray, Outcome, Role, blank, no_texts
+from processors.jobs.looking import EXCEPTION_KEYS, Look, Mask, Numbers, Vocabulary, resource_texts
 from processors.jobs.parsing import ABSENT, durations_ns, integers, retry_errors, status_errors, times_ns
 
 _IGNORED: Final = 255
@@ -49,6 +50,13 @@ class Recogniser:
     limits: ErrorLimits
     database_attribute: str | None
     vocabulary: Vocabulary = field(init=False)
+    system_hashes: Hashes = field(init=False)
+    """For each convention the hash of the system that its rows have unless they name one themselves."""
+
+    key_with_queue: Mask = field(init=False)
+    recurring_ids: Mask = field(init=False)
+    """These, as columns: one value a convention."""
+
     labels: tuple[str, ...] = field(init=False)
     """What `enqueued_at_source` can be; facts hold numbers in this list."""
 
@@ -63,7 +71,11 @@ class Recogniser:
             for source in getattr(convention.fields, name)
         }
         systems = [convention.system for convention in self.table if convention.database_ids]
+        names = pa.array([_system(convention) for convention in self.table], pa.string())
         object.__setattr__(self, "vocabulary", Vocabulary.of(self.table))
+        object.__setattr__(self, "system_hashes", text_hashes(names))
+        for name in ("key_with_queue", "recurring_ids"):
+            object.__setattr__(self, name, np.array([getattr(one, name) for one in self.table], np.bool_))
         object.__setattr__(self, "labels", tuple(labels))
         object.__setattr__(self, "database_systems", text_hashes(pa.array(systems, pa.string())))
 
@@ -81,7 +93,7 @@ class Recogniser:
         conventions, roles, outcomes = self._judged(look)
         # a span without id can be neither a row nor matched
         roles[hashes[look.rows] == 0] = _IGNORED
-        found = np.flatnonzero(roles != _IGNORED)
+        found = (roles != _IGNORED).nonzero()[0]
         if len(found) == 0:
             return _nothing(hashes[ordinary], parents[ordinary])
         found = found[np.argsort(conventions[found], kind="stable")]
@@ -160,18 +172,22 @@ class Recogniser:
             executions = part["role"] != Role.ENQUEUE
             for name in TEXT_FIELDS:
                 parts[name].append(_either(look, getattr(fields, name), spans, executions))
-            parts["system"].append(_systems(look, convention, spans))
-            for name, target in (("attempt", "attempt"), ("max_attempts", "max_attempts")):
-                part[target] = _counts(look, getattr(fields, name), spans, executions)
-            part["batch_count"] = _counts(look, fields.batch_count, spans, executions)
-            part["retries"] = _counts(look, fields.retries, spans, executions) > 0
+            systems = _systems(look, convention, spans)
+            parts["system"].append(systems)
+            part["system"] = name_hashes(systems) if fields.system else self.system_hashes[number]
+            for name in ("attempt", "max_attempts", "batch_count"):
+                sources = getattr(fields, name)
+                if sources:
+                    part[name] = _counts(look, sources, spans, executions)
+            if fields.retries:
+                part["retries"] = _counts(look, fields.retries, spans, executions) > 0
             self._times(look, convention, spans, part)
         columns = {name: pa.concat_arrays(arrays) for name, arrays in parts.items()}
         facts["batch_count"][facts["batch_count"] <= 1] = ABSENT
-        facts["system"] = name_hashes(columns["system"])
-        own = pc.equal(columns["adapter"], columns["system"])
-        columns["adapter"] = pc.if_else(own, pa.scalar(None, pa.string()), columns["adapter"])
-        facts["adapter"] = name_hashes(columns["adapter"])
+        if columns["adapter"].null_count < len(facts):
+            own = pc.equal(columns["adapter"], columns["system"])
+            columns["adapter"] = pc.if_else(own, pa.scalar(None, pa.string()), columns["adapter"])
+            facts["adapter"] = name_hashes(columns["adapter"])
         facts["has_queue"] = _valid(columns["queue"])
         facts["has_flow_parent"] = _valid(columns["flow_parent_job_id"])
         return columns
@@ -215,18 +231,20 @@ class Recogniser:
         return times, labels
 
     def _keys(self, batch: Batch, rows: Numbers, columns: dict[str, Column], facts: FactArray) -> None:
-        queues = [convention.key_with_queue for convention in self.table]
-        recurring = [convention.recurring_ids for convention in self.table]
         zeros = np.zeros(len(facts), np.uint64)
-        queue = np.where(np.array(queues)[facts["convention"]], name_hashes(columns["queue"]), zeros)
-        databases = zeros
+        queue = databases = zeros
+        with_queue = self.key_with_queue[facts["convention"]]
+        if with_queue.any():
+            queue = np.where(with_queue, name_hashes(columns["queue"]), zeros)
         if self.database_attribute is not None:
             of_resource = text_hashes(resource_texts(batch, [self.database_attribute])[self.database_attribute])
             databases = of_resource[batch.column("resource").to_numpy()[rows]]
         ids = text_hashes(columns["job_id"])
         keys = combined(facts["system"], queue, _of(facts["system"], self.database_systems, databases), ids)
-        keys[(ids == 0) | np.array(recurring)[facts["convention"]]] = 0
+        keys[(ids == 0) | self.recurring_ids[facts["convention"]]] = 0
         facts["own_key"] = keys
+        if not facts["adapter"].any():
+            return
         providers = text_hashes(columns["provider_job_id"])
         keys = combined(facts["adapter"], zeros, _of(facts["adapter"], self.database_systems, databases), providers)
         keys[(providers == 0) | (facts["adapter"] == 0)] = 0
@@ -236,9 +254,9 @@ class Recogniser:
         """Set the source of each row's error and return its texts: the first source with a type or a message."""
         place_of_span = np.full(look.size, -1)
         place_of_span[found] = np.arange(len(found))
-        offered: list[tuple[Numbers, tuple[Column, Column, Column]]] = []
+        offered: list[tuple[Numbers, tuple[Column, ...]]] = []
 
-        def offer(source: ErrorSource, spans: Numbers, kinds: Column, messages: Column, stack: Column | None) -> None:
+        def offer(source: int, spans: Numbers, kinds: Column, messages: Column, stack: Column | None) -> None:
             places = place_of_span[spans]
             said = _valid(kinds) | _valid(messages)
             # a stack names its type in its head line
@@ -246,33 +264,34 @@ class Recogniser:
             told[told] = facts["error"][places[told]] == ErrorSource.NONE
             if not told.any():
                 return
-            kept = pa.array(told)
-            stacks = pa.nulls(len(spans), pa.string()) if stack is None else stack
             facts["error"][places[told]] = source
-            offered.append((places[told], (kinds.filter(kept), messages.filter(kept), stacks.filter(kept))))
+            stacks = pa.nulls(len(spans), pa.string()) if stack is None else stack
+            offered.append((places[told], tuple(picked(text, told.nonzero()[0]) for text in (kinds, messages, stacks))))
 
         spans, (kinds, messages, stacks) = look.exceptions
         if len(spans):
             offer(ErrorSource.SPAN_EVENT, spans, kinds, messages, stacks)
-        for number in np.unique(facts["convention"]):
-            convention = self.table[number]
-            ours = found[facts["convention"] == number]
-            self._own_errors(look, convention, ours, offer)
+        bounds = changes(facts["convention"])
+        for first, last in pairwise(bounds.tolist()):
+            self._own_errors(look, self.table[facts["convention"][first]], found[first:last], offer)
         types = look.text("error.type")
-        if types is not None:
-            offer(ErrorSource.ATTRIBUTE, np.arange(look.size), types, pa.nulls(look.size, pa.string()), None)
-        nothing_yet = np.zeros(look.size, np.bool_)
-        nothing_yet[found[facts["error"] == ErrorSource.NONE]] = True
-        failed = np.flatnonzero(nothing_yet & (look.status == 2))
-        if len(failed):
-            kinds, messages = status_errors(look.status_message.take(pa.array(failed)))
-            offer(ErrorSource.STATUS_MESSAGE, failed, kinds, messages, None)
+        left = look.failed if types is None else look.failed | _valid(types)
+        spans = found[left[found] & (facts["error"] == ErrorSource.NONE)]
+        if len(spans):
+            said = look.status_messages(spans)
+            if types is not None:
+                kinds = types.take(pa.array(spans))
+                offer(ErrorSource.ATTRIBUTE, spans, kinds, beside_type(kinds, said), None)
+            offer(ErrorSource.STATUS_MESSAGE, spans, *status_errors(said), None)
         if not offered:
             none = pa.nulls(len(found), pa.string())
             return dict.fromkeys(("error_type", "error_message", "exception_stacktrace"), none)
         places = np.concatenate([where for where, _ in offered])
-        texts = [pa.concat_arrays(parts) for parts in zip(*(columns for _, columns in offered), strict=True)]
-        return self._capped(*(spread(text, places, len(found)) for text in texts))
+        texts = self._capped(*map(pa.concat_arrays, zip(*(columns for _, columns in offered), strict=True)))
+        where = np.full(len(found), -1)
+        where[places] = np.arange(len(places))
+        taken = pa.array(where, mask=where < 0)
+        return {name: text.take(taken) for name, text in texts.items()}
 
     def _own_errors(self, look: Look, convention: Convention, ours: Numbers, offer: object) -> None:
         """Offer what a convention has for errors of its own: an attribute of an event, the reason of a retry."""
@@ -329,27 +348,26 @@ def _judge(
     ):
         if conditions:
             roles[ours & (roles == _IGNORED) & look.holds(conditions)] = role
-    failed = look.status == 2
-    executions = ours & np.isin(roles, (Role.PROCESS, Role.RECEIVE))
+    executions = ours & ((roles == Role.PROCESS) | (roles == Role.RECEIVE))
     undecided = executions.copy()
     for rule in convention.outcomes:
         if undecided.any():
             here = undecided & look.holds((rule.when,))
-            outcomes[here] = Outcome[rule.outcome.upper()]
+            outcomes[here] = OUTCOMES.index(rule.outcome)
             undecided &= ~here
-    outcomes[undecided] = np.where(failed, Outcome.FAILED, Outcome[convention.otherwise.upper()])[undecided]
+    outcomes[undecided] = np.where(look.failed, Outcome.FAILED, OUTCOMES.index(convention.otherwise))[undecided]
     enqueues = ours & (roles == Role.ENQUEUE)
     outcomes[enqueues] = Outcome.ENQUEUED
     for rule in reversed(convention.enqueue_outcomes):
         if enqueues.any():
-            outcomes[enqueues & look.holds((rule.when,))] = Outcome[rule.outcome.upper()]
-    outcomes[enqueues & failed] = Outcome.FAILED
+            outcomes[enqueues & look.holds((rule.when,))] = OUTCOMES.index(rule.outcome)
+    outcomes[enqueues & look.failed] = Outcome.FAILED
     for helper in convention.helpers:
         here = ours & (roles == _IGNORED)
         if here.any():
             here &= look.holds((helper.when,))
             roles[here] = Role.HELPER
-            outcomes[here] = Outcome.NONE if helper.outcome is None else Outcome[helper.outcome.upper()]
+            outcomes[here] = Outcome.NONE if helper.outcome is None else OUTCOMES.index(helper.outcome)
 
 
 def _either(look: Look, sources: Sequence[Source], spans: Numbers, executions: Mask) -> Column:
@@ -365,13 +383,17 @@ def _either(look: Look, sources: Sequence[Source], spans: Numbers, executions: M
 
 def _systems(look: Look, convention: Convention, spans: Numbers) -> Column:
     """Return the canonical names of the systems, the convention's name where none is said."""
-    default = convention.system or convention.name
+    default = _system(convention)
     if not convention.fields.system:
         return pa.repeat(pa.scalar(default), len(spans))
     names = look.first(convention.fields.system, spans, "both").dictionary_encode()
     lower = [None if name is None else name.lower() for name in names.dictionary.to_pylist()]
     canonical = [name if name is None else CANONICAL.get(name, name) for name in lower]
     return pa.array(canonical, pa.string()).take(names.indices).fill_null(default)
+
+
+def _system(convention: Convention) -> str:
+    return convention.system or convention.name
 
 
 def _counts(look: Look, sources: Sequence[Source], spans: Numbers, executions: Mask) -> npt.NDArray[np.int64]:
@@ -383,7 +405,9 @@ def _counts(look: Look, sources: Sequence[Source], spans: Numbers, executions: M
         text = look.value(source, spans)
         if text is None:
             continue
-        numbers = integers(text)
+        # of few distinct ones
+        encoded = text.dictionary_encode(null_encoding="encode")
+        numbers = integers(encoded.dictionary)[encoded.indices.to_numpy()]
         if source.rows != "both":
             numbers = np.where(executions == (source.rows == "process"), numbers, ABSENT)
         stated = (numbers >= 0) & (counts == ABSENT) & (numbers + source.plus <= _LARGEST_COUNT)

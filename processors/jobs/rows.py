@@ -16,15 +16,16 @@ from pipeline.arrays import Column, nest, offsets_of
 from pipeline.batch import one_array
 from pipeline.hash_table import Rows
 from pipeline.hashing import hex_of
-from pipeline.kinds import JOBS, RESOURCE, list_of, required
+from pipeline.kinds import JOBS, list_of, required
 from processors.jobs.derive import ENQUEUE_SPAN, Derived
-from processors.jobs.facts import ErrorSource, LinkStyle, Outcome, Role
+from processors.jobs.facts import ERROR_SOURCES, LINK_STYLES, OUTCOMES, Role
 from processors.jobs.window import Window
 
-_OPERATIONS: Final = ("enqueue", "process")
-_OUTCOMES: Final = tuple(outcome.name.lower() for outcome in Outcome)
-_LINK_STYLES: Final = tuple(style.name.lower() for style in LinkStyle)
-_ERROR_SOURCES: Final = tuple(source.name.lower() for source in ErrorSource)
+_OPERATIONS: Final = pa.array(["enqueue", "process"])
+_OUTCOMES: Final = pa.array(OUTCOMES)
+_ERROR_SOURCES: Final = pa.array(ERROR_SOURCES)
+_LINK_STYLES: Final = pa.array(LINK_STYLES)
+_LATER: Final = pa.array(["later_attempt"])
 _LIST: Final = list_of(pa.string())
 
 
@@ -33,8 +34,9 @@ def job_rows(window: Window, derived: Derived, chosen: Rows, labels: Sequence[st
     rows = derived.rows[chosen]
     facts, state = window.facts[rows], window.state[rows]
     execution = facts["role"] != Role.ENQUEUE
-    resources = window.resources.texts
+    resources, resource = window.resources.texts, pa.array(facts["resource"])
     own = window.texts.at(rows)
+    queue = derived.queue[chosen]
     parent = window.texts.at(derived.parent[chosen])
     failing = derived.error_row[chosen] >= 0
     error = window.texts.at(derived.error_row[chosen])
@@ -43,16 +45,21 @@ def job_rows(window: Window, derived: Derived, chosen: Rows, labels: Sequence[st
         return own.column(column)
 
     def of_resource(column: str) -> Column:
-        return one_array(resources.column(column)).take(pa.array(facts["resource"]))
+        return one_array(resources.column(column)).take(resource)
+
+    def of_other(column: str, others: Rows) -> Column:
+        # for the most part rows have their own; others are looked up only if there are some
+        return text(column) if np.array_equal(others, rows) else window.texts.at(others).column(column)
 
     columns = {
-        "resource": pa.array(facts["resource"]),
-        "operation": _named(execution.astype(np.int64), _OPERATIONS),
+        "resource": resource,
+        "operation": _named(execution.view(np.uint8), _OPERATIONS),
         "system": text("system"),
         "adapter": text("adapter"),
         "job_class": text("job_class"),
-        "queue": window.texts.at(derived.queue[chosen]).column("queue"),
-        "job_id": window.texts.at(state["id_row"]).column("job_id"),
+        # a row that is to have none has none of its own
+        "queue": of_other("queue", np.where(queue < 0, rows, queue)),
+        "job_id": of_other("job_id", state["id_row"]),
         "provider_job_id": text("provider_job_id"),
         "service_name": of_resource("service"),
         "host": of_resource("host"),
@@ -62,7 +69,7 @@ def job_rows(window: Window, derived: Derived, chosen: Rows, labels: Sequence[st
         "span_id": hex_of(facts["span_id"]),
         "also_span_ids": _listed(derived.merged, chosen, len(derived.rows), _span_ids(window, derived.merged[1])),
         "outcome": _named(derived.outcome[chosen], _OUTCOMES),
-        "outcome_source": _where(derived.later[chosen], "later_attempt"),
+        "outcome_source": _named(np.zeros(len(rows), np.uint8), _LATER, derived.later[chosen]),
         "is_retry_enqueue": pa.array(derived.retry[chosen]),
         "batch_count": _counts(facts["batch_count"], facts["batch_count"] >= 0),
         "attempt": _counts(facts["attempt"], facts["attempt"] >= 0),
@@ -95,26 +102,20 @@ def job_rows(window: Window, derived: Derived, chosen: Rows, labels: Sequence[st
 
 def job_batch(window: Window, table: pa.Table, receipt: Receipt) -> Batch:
     """Return the batch of `table`, with the resources that its rows have."""
-    used, number = np.unique(table.column("resource").to_numpy(), return_inverse=True)
-    resources = window.resources.table.take(used).combine_chunks() if len(used) else RESOURCE.empty_table()
+    resources, number = window.resources.side(table.column("resource").to_numpy())
     position = JOBS.get_field_index("resource")
-    table = table.set_column(position, JOBS.field(position), pa.array(number.astype(np.int32)))
+    table = table.set_column(position, JOBS.field(position), pa.array(number))
     return Batch(Kind.JOBS, table, receipt, MappingProxyType({"resource": resources}))
 
 
 _NULL: Final = pa.scalar(None, pa.string())
 
 
-def _named(numbers: npt.NDArray[Any], names: Sequence[str], present: npt.NDArray[np.bool_] | None = None) -> Column:
+def _named(numbers: npt.NDArray[Any], names: Column, present: npt.NDArray[np.bool_] | None = None) -> Column:
     """Return the names of an enumeration's numbers, null where not present."""
     mask = None if present is None else ~present
-    places: Column = pa.array(numbers, pa.int64(), mask=mask)
-    return pa.array(names, pa.string()).take(places)
-
-
-def _where(mask: npt.NDArray[np.bool_], text: str) -> Column:
-    places: Column = pa.array(np.zeros(len(mask), np.int64), mask=~mask)
-    return pa.array([text], pa.string()).take(places)
+    places: Column = pa.array(numbers, mask=mask)
+    return names.take(places)
 
 
 def _counts(numbers: npt.NDArray[Any], present: npt.NDArray[np.bool_]) -> Column:

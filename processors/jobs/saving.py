@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import orjson
 import pyarrow as pa
 
+from pipeline.index import Lineage
 from pipeline.kinds import RESOURCE
 from processors.jobs.facts import FACT, STATE, TEXTS, FactArray
 from processors.jobs.recognise import Recogniser
 from processors.jobs.traits import Traits
-from processors.jobs.window import Window
+from processors.jobs.window import FORGOTTEN, Window, kept
 
 FORMAT: Final = 2
 """Raised when an older process could not read what a newer one saved."""
@@ -20,34 +22,69 @@ FORMAT: Final = 2
 _SOURCES: Final = ("available_source", "created_source", "inserted_source")
 
 
-def saved(window: Window, recogniser: Recogniser, version: int) -> bytes:
-    """Return everything that the window knows."""
-    window.compact()
-    waiting = window.facts["span"][window.facts["waits"]]
-    numbers, awaited = window.waited_for(waiting)
-    lineage = window.lineage.items()
-    head = {
-        "format": FORMAT,
-        "version": version,
-        "sequence": window.sequence,
-        "conventions": [convention.name for convention in recogniser.table],
-        "labels": list(recogniser.labels),
-    }
-    tables = (
-        _table_of(window.facts),
-        _table_of(window.state),
-        window.texts.whole(),
-        window.resources.table,
-        pa.table({"waiting": waiting[numbers], "awaited": awaited}),
-        pa.table({"span": lineage[0], "parent": lineage[1]}),
-        pa.table({"lane": window.lanes.items()[0]}),
-    )
-    parts = [orjson.dumps(head), *(_bytes_of(table) for table in tables)]
-    return b"".join(len(part).to_bytes(8, "little") + part for part in parts)
+@dataclass(frozen=True, slots=True, eq=False)
+class Saving:
+    """What a window knew at one moment: to be written down in a thread while the window goes on."""
+
+    head: dict[str, Any]
+    facts: FactArray
+    state: FactArray
+    texts: pa.Table
+    resources: pa.Table
+    waits: pa.Table
+    lineage: Lineage
+    lanes: pa.Table
+
+    @classmethod
+    def of(cls, window: Window, recogniser: Recogniser, version: int) -> Saving:
+        """Take hold of the window; only what will be changed in its place is copied."""
+        waiting = window.facts["span"][window.facts["waits"] & (window.state["stamp"] != FORGOTTEN)]
+        numbers, awaited = window.waited_for(waiting)
+        head = {
+            "format": FORMAT,
+            "version": version,
+            "sequence": window.sequence,
+            "conventions": [convention.name for convention in recogniser.table],
+            "labels": list(recogniser.labels),
+        }
+        return cls(
+            head,
+            # rows are only ever added behind these, or kept in another array
+            window.facts,
+            window.state.copy(),
+            window.texts.whole(),
+            window.resources.table,
+            pa.table({"waiting": waiting[numbers], "awaited": awaited}),
+            window.lineage.copy(),
+            pa.table({"lane": window.lanes.items()[0]}),
+        )
+
+    def serialised(self) -> memoryview:
+        """Return the bytes, without what is forgotten."""
+        keep = self.state["stamp"] != FORGOTTEN
+        facts, state, texts = self.facts, self.state, self.texts
+        if not keep.all():
+            facts, state = kept(facts, state, keep)
+            texts = texts.filter(pa.array(keep))
+        lineage = self.lineage.items()
+        tables = (
+            _table_of(facts),
+            _table_of(state),
+            texts,
+            self.resources,
+            self.waits,
+            pa.table({"span": lineage[0], "parent": lineage[1]}),
+            self.lanes,
+        )
+        sink = pa.BufferOutputStream()
+        for part in (pa.py_buffer(orjson.dumps(self.head)), *(_buffer_of(table) for table in tables)):
+            sink.write(len(part).to_bytes(8, "little"))
+            sink.write(part)
+        return memoryview(sink.getvalue())
 
 
 def restored(state: bytes, recogniser: Recogniser, traits: Traits) -> tuple[Window, int]:
-    """Return a window with what `saved` gave, and the last version written.
+    """Return a window with what `Saving.serialised` gave, and the last version written.
 
     Raises ValueError for bytes that are no such state.
     """
@@ -108,11 +145,11 @@ def _array_of(table: pa.Table, dtype: np.dtype[Any]) -> FactArray:
     return array
 
 
-def _bytes_of(table: pa.Table) -> bytes:
+def _buffer_of(table: pa.Table) -> pa.Buffer:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    return sink.getvalue().to_pybytes()
+    return sink.getvalue()
 
 
 def _parts(state: bytes) -> list[bytes]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import Batch
-from pipeline.arrays import Column, unnest
+from pipeline.arrays import Column, unnest, without_empty
 from pipeline.batch import one_array
 from pipeline.columns import any_value_text, attributes
 from pipeline.hash_table import Rows, union
@@ -24,17 +24,18 @@ class TextStore:
 
     def __init__(self) -> None:
         self._segments: list[pa.Table] = []
+        self._sizes: list[int] = []
         self._bounds = np.zeros(1, np.int64)
         self.nbytes = 0
 
     def append(self, texts: pa.Table) -> None:
         """Add rows at the end."""
-        segments = self._segments
-        segments.append(texts)
+        segments, merged = self._segments, [texts]
         # each row is copied once a doubling, not once a batch
-        while len(segments) > 1 and 2 * segments[-1].num_rows > segments[-2].num_rows:
-            last = segments.pop()
-            segments[-1] = _one_chunk([segments[-1], last])
+        while segments and 2 * sum(segment.num_rows for segment in merged) > segments[-1].num_rows:
+            merged.insert(0, segments.pop())
+        segments.append(_one_chunk(merged))
+        self._sizes[len(segments) - 1 :] = [segments[-1].nbytes]
         self._measure()
 
     def at(self, rows: Rows) -> TextsAt:
@@ -55,23 +56,26 @@ class TextStore:
         for segment, start, first, last in zip(self._segments, self._bounds, cuts, cuts[1:], strict=False):
             if last - first == segment.num_rows:
                 parts.append((segment, None))
+            elif last > first and rows[last - 1] - rows[first] == last - first - 1:
+                parts.append((segment.slice(int(rows[first] - start), int(last - first)), None))
             elif last > first:
                 parts.append((segment, pa.array(rows[first:last] - start)))
         return parts
 
     def whole(self) -> pa.Table:
-        """Return all rows."""
-        return _one_chunk(self._segments) if self._segments else TEXTS.empty_table()
+        """Return all rows, a chunk for each segment: nothing is copied."""
+        return pa.concat_tables(self._segments) if self._segments else TEXTS.empty_table()
 
     def keep(self, mask: npt.NDArray[np.bool_]) -> None:
         """Forget the rows where `mask` is false; the others move up."""
         kept = self.whole().filter(pa.array(mask))
         self._segments = [_one_chunk([kept])] if kept.num_rows else []
+        self._sizes = [segment.nbytes for segment in self._segments]
         self._measure()
 
     def _measure(self) -> None:
         self._bounds = np.cumsum([0, *(segment.num_rows for segment in self._segments)])
-        self.nbytes = sum(segment.nbytes for segment in self._segments)
+        self.nbytes = sum(self._sizes)
 
 
 class TextsAt:
@@ -90,8 +94,10 @@ class TextsAt:
             arrays.append(array if places is None else array.take(places))
         if not arrays:
             return pa.nulls(self._rows, pa.string())
-        texts = arrays[0] if len(arrays) == 1 else pa.concat_arrays(arrays)
-        return texts if self._places is None else texts.take(self._places)
+        if self._places is None:
+            # a copy also of one part, which may be a slice: it would keep all of its segment
+            return pa.concat_arrays(arrays)
+        return (arrays[0] if len(arrays) == 1 else pa.concat_arrays(arrays)).take(self._places)
 
 
 _WORKER_KEYS: Final = ("service.name", "host.name", "process.pid", "service.instance.id")
@@ -108,6 +114,7 @@ class Resources:
         self._numbers: dict[int, int] = {}
         # decoding gives small side tables out again; an entry keeps its table, so that no other has its id
         self._seen: dict[int, tuple[pa.Table, npt.NDArray[np.int32]]] = {}
+        self._last_side = (np.zeros(0, np.int64), RESOURCE.empty_table())
         self._table = RESOURCE.empty_table()
         self.texts = _resource_texts(self._table)
         """Columns `service`, `host` and `worker` (host and process, or the instance), a row for each resource."""
@@ -149,9 +156,19 @@ class Resources:
             self.nbytes = self._table.nbytes + self.texts.nbytes
         return np.array([self._numbers[content] for content in hashes], np.int32)
 
+    def side(self, used: npt.NDArray[np.int32]) -> tuple[pa.Table, npt.NDArray[np.int32]]:
+        """Return a side table of the resources `used`, and their numbers in it; the same table while it will do."""
+        told = np.zeros(len(self), np.bool_)
+        told[used] = True
+        kept = told.nonzero()[0]
+        if not np.array_equal(kept, self._last_side[0]):
+            self._last_side = (kept, _one_chunk([self._table.take(kept)]))
+        return self._last_side[1], (np.cumsum(told, dtype=np.int32) - 1)[used]
+
     def keep(self, used: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         """Forget all resources but those `used`; return the new number of each old one."""
         self._seen.clear()
+        self._last_side = (np.zeros(0, np.int64), RESOURCE.empty_table())
         kept = np.unique(used)
         numbers = np.full(len(self), -1, np.int32)
         numbers[kept] = np.arange(len(kept))
@@ -165,11 +182,9 @@ class Resources:
 
 def _resource_texts(side: pa.Table) -> pa.Table:
     lists = one_array(side.column("attributes"))
-    none = pa.scalar(None, pa.string())
     texts = {}
     for key, values in attributes(lists, _WORKER_KEYS).items():
-        text: Column = any_value_text(values)
-        texts[key] = pc.if_else(pc.equal(text, pa.scalar("")), none, text)
+        texts[key] = without_empty(any_value_text(values))
     process: Any = pc.binary_join_element_wise(texts["host.name"], texts["process.pid"], ":")
     worker = pc.coalesce(process, texts["service.instance.id"])
     return pa.table({"service": texts["service.name"], "host": texts["host.name"], "worker": worker})

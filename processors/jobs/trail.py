@@ -51,8 +51,11 @@ def trails(window: Window, rows: Rows) -> Trail:
             break
         role = facts["role"][at]
         same = (state["key"][at] == own[walking]) & (own[walking] != 0)
-        executed = ((role == Role.PROCESS) | (role == Role.RECEIVE)) & ~state["around"][at]
-        executed &= (role == Role.PROCESS) | (window.lanes.find(facts["lane"][at]) < 0)
+        executed = (role == Role.PROCESS) & ~state["around"][at]
+        receive = (role == Role.RECEIVE).nonzero()[0]
+        if len(receive):
+            lanes = facts["lane"][at[receive]]
+            executed[receive] = ~state["around"][at[receive]] & (window.lanes.find(lanes) < 0)
         retry[walking] |= same & (executed | ((role == Role.HELPER) & (facts["outcome"][at] == Outcome.RETRIED)))
         enqueued = (role == Role.ENQUEUE) & (execution[walking] < 0)
         _set_first(enqueue, walking[enqueued], at[enqueued])

@@ -60,6 +60,7 @@ class Window:
         self._facts = blank(_FEWEST)
         self._state = np.zeros(_FEWEST, STATE)
         self._rows = 0
+        self._view()
         self._index()
         self._times: deque[tuple[float, int]] = deque()
 
@@ -69,16 +70,12 @@ class Window:
         self._keys = MultiTable()
         self._waited_for = MultiTable()
 
+    def _view(self) -> None:
+        self.facts: FactArray = self._facts[: self._rows]
+        self.state: FactArray = self._state[: self._rows]
+
     def __len__(self) -> int:
         return self._rows
-
-    @property
-    def facts(self) -> FactArray:
-        return self._facts[: self._rows]
-
-    @property
-    def state(self) -> FactArray:
-        return self._state[: self._rows]
 
     @property
     def nbytes(self) -> int:
@@ -147,7 +144,8 @@ class Window:
         """Add the rows that are new; return them, and the rows that were sent again."""
         spans = evidence.facts["span"]
         known = self._spans.find(spans)
-        known[(known >= 0) & (self._state["stamp"][known] == FORGOTTEN)] = NO_ROW
+        forgotten = (known >= 0) & (self._state["stamp"][known] == FORGOTTEN)
+        known[forgotten] = NO_ROW
         fresh = known < 0
         fresh &= _first_of_equals(spans)
         start, end = self._rows, self._rows + int(np.count_nonzero(fresh))
@@ -158,6 +156,7 @@ class Window:
         facts = evidence.facts if fresh.all() else evidence.facts[fresh]
         self._facts, self._state = _with_room(self._facts, start, end), _with_room(self._state, start, end)
         self._rows = end
+        self._view()
         self._facts[start:end] = facts
         self.has_logs |= bool((facts["role"] == Role.LOG).any())
         state = np.zeros(end - start, STATE)
@@ -168,7 +167,8 @@ class Window:
         self._state[start:end] = state
         self.texts.append(evidence.texts if fresh.all() else evidence.texts.filter(fresh).combine_chunks())
         spanned = facts["span"] != 0
-        self._spans.swap(facts["span"][spanned], rows[spanned])
+        enter = self._spans.swap if forgotten.any() else self._spans.add
+        enter(facts["span"][spanned], rows[spanned])
         self._mention_and_key(facts, facts["own_key"], rows)
         waiting, awaited = evidence.dependencies
         if len(waiting) == 0:
@@ -418,14 +418,7 @@ class Window:
     def drop(self, gone: npt.NDArray[np.bool_]) -> None:
         """Take out rows and their texts; the indexes are the caller's business."""
         keep = ~gone
-        number = np.where(keep, np.cumsum(keep) - 1, NO_ROW)
-        self.load(self.facts[keep], self.state[keep])
-        for name in _ROW_COLUMNS:
-            column = self.state[name]
-            column[column >= 0] = number[column[column >= 0]]
-        # an id that was taken over is lost with the row that had it
-        orphans = np.flatnonzero(self.state["id_row"] < 0)
-        self.state["id_row"][orphans] = orphans
+        self.load(*kept(self.facts, self.state, keep))
         self.texts.keep(keep)
 
     def reindex(self, waiting: Hashes, awaited: Hashes) -> None:
@@ -446,6 +439,20 @@ class Window:
         self._rows = len(facts)
         self.has_logs = bool((facts["role"] == Role.LOG).any())
         self._facts, self._state = _with_room(facts, self._rows, _FEWEST), _with_room(state, self._rows, _FEWEST)
+        self._view()
+
+
+def kept(facts: FactArray, state: FactArray, keep: npt.NDArray[np.bool_]) -> tuple[FactArray, FactArray]:
+    """Return the rows where `keep` is true, with row numbers as they are then."""
+    number = np.where(keep, np.cumsum(keep) - 1, NO_ROW)
+    facts, state = facts[keep], state[keep]
+    for name in _ROW_COLUMNS:
+        column = state[name]
+        column[column >= 0] = number[column[column >= 0]]
+    # an id that was taken over is lost with the row that had it
+    orphans = np.flatnonzero(state["id_row"] < 0)
+    state["id_row"][orphans] = orphans
+    return facts, state
 
 
 def _first_of_equals(spans: Hashes) -> npt.NDArray[np.bool_]:

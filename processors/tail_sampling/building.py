@@ -20,8 +20,9 @@ from processors.tail_sampling.conditions import (
 from processors.tail_sampling.config import TailSamplingConfig
 from processors.tail_sampling.evaluation import Evaluation
 from processors.tail_sampling.jobs import JobPolicy
+from processors.tail_sampling.leaf_config import STATUS_CODES, JobConfig
 from processors.tail_sampling.pieces import Questions, Test, Window
-from processors.tail_sampling.policy_config import STATUS_CODES, CompositeConfig, JobConfig
+from processors.tail_sampling.policy_config import CompositeConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,8 @@ class Built:
 
     evaluation: Evaluation
     questions: Questions
-    jobs: tuple[JobConfig, ...]
-    """The policies of type `job`, by their number."""
+    jobs: tuple[JobPolicy, ...]
+    """The policies of type `job`, by their number; also those inside of others."""
     names: tuple[str, ...]
     """The policies' names in the order in which they are asked."""
     subs: tuple[tuple[str, ...], ...]
@@ -82,7 +83,7 @@ def _wants(policy: Any, key: str) -> bool:
 class _Builder:
     def __init__(self) -> None:
         self.tests: list[Test] = []
-        self.jobs: list[JobConfig] = []
+        self.jobs: list[JobPolicy] = []
         self.sizes = False
 
     def policy(self, policy: Any) -> kinds.Policy:
@@ -125,8 +126,8 @@ class _Builder:
                 rate = settings.bytes_per_second
                 return kinds.Limited(name, TokenBucket(rate, settings.burst_capacity or 2 * rate), of_bytes=True)
             case "job":
-                self.jobs.append(settings)
-                return JobPolicy.of(name, len(self.jobs) - 1, settings)
+                self.jobs.append(JobPolicy.of(name, len(self.jobs), settings))
+                return self.jobs[-1]
             case "and":
                 return self._and(name, settings.and_sub_policy)
             case "not":

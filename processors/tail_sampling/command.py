@@ -51,6 +51,9 @@ def run(args: argparse.Namespace) -> int:
     except Unusable as error:
         sys.stderr.write(f"jobsight sample: {error}\n")
         return error.code
+    if not len(result.spans):
+        sys.stderr.write(f"jobsight sample: {args.input} has no spans\n")
+        return _OK
     lines = result.lines() if args.format == "json" else result.table()
     for line in lines:
         sys.stdout.write(f"{line}\n")

@@ -9,6 +9,7 @@ Each condition is a value: two that ask the same are equal, and are asked once.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Protocol
@@ -19,7 +20,7 @@ import pyarrow.compute as pc
 
 from pipeline.arrays import Column, lengths_of
 from processors.tail_sampling import ottl
-from processors.tail_sampling.policy_config import is_found
+from processors.tail_sampling.leaf_config import is_found
 from processors.tail_sampling.spans import SpanColumns, Truths, truths
 
 
@@ -34,28 +35,43 @@ class SpanTest(Protocol):
         """Return the spans for which it holds."""
 
 
-@dataclass(frozen=True, slots=True)
-class NumberIn:
-    """An attribute of span or resource is in a range; what is no integer counts as 0 (pcommon's `Value.Int`)."""
+@dataclass(frozen=True)
+class OfAttribute(ABC):
+    """An attribute of the span or of its resource has a value that matches."""
 
     key: str
-    least: int
-    """0 is no bound, as for `most`."""
-    most: int
 
     @property
     def keys(self) -> tuple[str, ...]:
         return (self.key,)
 
     def spans(self, columns: SpanColumns) -> Truths:
-        own = self._matches(columns.attribute(self.key))
-        return own | columns.where_side("resource", lambda: self._matches(columns.side_attribute("resource", self.key)))
+        own = self._found(columns.attribute(self.key), of_resource=False)
+        return own | columns.where_side(
+            "resource", lambda: self._found(columns.side_attribute("resource", self.key), of_resource=True)
+        )
 
-    def _matches(self, values: Column) -> Truths:
+    def _found(self, values: Column, *, of_resource: bool) -> Truths:
         if values.null_count == len(values):
             return np.zeros(len(values), np.bool_)
+        return self.matches(values, of_resource=of_resource) & truths(values.is_valid())
+
+    @abstractmethod
+    def matches(self, values: Column, *, of_resource: bool) -> Truths:
+        """Return where ANY_VALUEs match; where one is null the answer does not matter."""
+
+
+@dataclass(frozen=True)
+class NumberIn(OfAttribute):
+    """It is in a range; what is no integer counts as 0 (pcommon's `Value.Int`)."""
+
+    least: int
+    """0 is no bound, as for `most`."""
+    most: int
+
+    def matches(self, values: Column, *, of_resource: bool) -> Truths:
         numbers = values.field("int_value").fill_null(0).to_numpy()
-        found = truths(values.is_valid())
+        found = np.ones(len(values), np.bool_)
         if self.least:
             found &= numbers >= self.least
         if self.most:
@@ -63,31 +79,18 @@ class NumberIn:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class TextIs:
-    """An attribute of span or resource is one of some texts, or one of some patterns is found in it.
+@dataclass(frozen=True)
+class TextIs(OfAttribute):
+    """It is one of some texts, or one of some patterns is found in it.
 
     What is no text counts as empty, and an empty attribute of a span never matches; that of a resource may match a
     pattern.
     """
 
-    key: str
     values: tuple[str, ...]
     patterns: bool
 
-    @property
-    def keys(self) -> tuple[str, ...]:
-        return (self.key,)
-
-    def spans(self, columns: SpanColumns) -> Truths:
-        own = self._matches(columns.attribute(self.key), empty=False)
-        return own | columns.where_side(
-            "resource", lambda: self._matches(columns.side_attribute("resource", self.key), empty=True)
-        )
-
-    def _matches(self, values: Column, *, empty: bool) -> Truths:
-        if values.null_count == len(values):
-            return np.zeros(len(values), np.bool_)
+    def matches(self, values: Column, *, of_resource: bool) -> Truths:
         texts = pc.coalesce(values.field("string_value"), pa.scalar(""))
         wanted = [value for value in self.values if value]
         if not self.patterns:
@@ -98,30 +101,17 @@ class TextIs:
             for pattern in wanted:
                 matched |= truths(is_found(distinct.dictionary, pattern))
             found = matched[distinct.indices.to_numpy()]
-        found = found & truths(values.is_valid())
-        result: Truths = found if empty else found & (lengths_of(texts) > 0)
-        return result
+        return found if of_resource else found & (lengths_of(texts) > 0)
 
 
-@dataclass(frozen=True, slots=True)
-class TruthIs:
-    """An attribute of span or resource is true, or false; what is no truth value counts as false."""
+@dataclass(frozen=True)
+class TruthIs(OfAttribute):
+    """It is true, or false; what is no truth value counts as false."""
 
-    key: str
     value: bool
 
-    @property
-    def keys(self) -> tuple[str, ...]:
-        return (self.key,)
-
-    def spans(self, columns: SpanColumns) -> Truths:
-        own = self._matches(columns.attribute(self.key))
-        return own | columns.where_side("resource", lambda: self._matches(columns.side_attribute("resource", self.key)))
-
-    def _matches(self, values: Column) -> Truths:
-        if values.null_count == len(values):
-            return np.zeros(len(values), np.bool_)
-        found: Truths = (truths(values.field("bool_value")) == self.value) & truths(values.is_valid())
+    def matches(self, values: Column, *, of_resource: bool) -> Truths:
+        found: Truths = truths(values.field("bool_value")) == self.value
         return found
 
 

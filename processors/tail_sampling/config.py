@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from pipeline import Config
 from pipeline.config.values import ByteSize, Duration
+from pipeline.durable import DurableConfig
 from processors.tail_sampling.policy_config import PolicyConfig
 
 STATEFUL = frozenset({"rate_limiting", "bytes_limiting", "job"})
@@ -32,7 +33,7 @@ class DecisionCacheConfig(Config):
     """The same for those that were not sampled or dropped."""
 
 
-class TailSamplingConfig(Config):
+class TailSamplingConfig(DurableConfig):
     decision_wait: Duration = 30.0
     """From the first span of a trace to the decision; 0 decides on what comes at once."""
 
@@ -85,7 +86,7 @@ class TailSamplingConfig(Config):
     """Traces with fewer executions are not split."""
 
     unsupported_keys: ClassVar[dict[str, str]] = {
-        "tail_storage": "spans wait in memory, bounded by max_bytes; use the receiver's wal to survive a crash",
+        "tail_storage": "spans wait in memory, bounded by max_bytes; receiver kafka hands them out again after a crash",
     }
 
     @field_validator("policies")

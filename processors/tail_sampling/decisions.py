@@ -61,6 +61,17 @@ class RememberedDecisions:
     def __len__(self) -> int:
         return len(self._young.index) + len(self._old.index)
 
+    def items(self) -> tuple[Hashes, Records]:
+        """Return distinct keys and what is remembered of them, the older generation first, for `add`."""
+        keys, rows = self._old.index.items()
+        # what was asked for is in both
+        gone = self._young.index.find(keys) < 0
+        young, young_rows = self._young.index.items()
+        return (
+            np.concatenate([keys[gone], young]),
+            np.concatenate([self._old.record[rows[gone]], self._young.record[young_rows]]),
+        )
+
     def add(self, keys: Hashes, record: Records) -> None:
         """Remember distinct keys."""
         for start in range(0, len(keys), max(self._size, 1)):

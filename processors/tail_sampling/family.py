@@ -31,10 +31,14 @@ class Families:
         self._jobs = jobs
         self._links = links
         self._bonds = Bonds()
-        self._kept_jobs = RememberedDecisions(_REMEMBERED_JOBS)
+        self.kept_jobs = RememberedDecisions(_REMEMBERED_JOBS)
 
     def __bool__(self) -> bool:
         return self._jobs or self._links
+
+    @property
+    def used_bytes(self) -> int:
+        return self._bonds.used_bytes
 
     def linked(self, batch: Batch, slot_of_row: Slots) -> Slots:
         """Learn of the links of spans; return the traces that are to be kept because of a trace that was."""
@@ -54,7 +58,7 @@ class Families:
         by_enqueue = np.where(rows.enqueue & ~rows.batch, rows.span, rows.enqueue_span)
         spans = np.where(by_enqueue != 0, combined(np.repeat(_SPAN, len(slots)), by_enqueue), np.uint64(0))
         tokens, slots = np.concatenate([rows.job, spans]), np.concatenate([slots, slots])
-        return self._bind(slots, tokens, self._kept_jobs)
+        return self._bind(slots, tokens, self.kept_jobs)
 
     def _bind(self, slots: Slots, tokens: Hashes, kept: RememberedDecisions) -> Slots:
         wanted = (slots > 0) & (tokens != 0)
@@ -111,7 +115,7 @@ class Families:
         return others
 
     def _remember(self, tokens: Hashes, origins: Slots) -> None:
-        self._kept_jobs.add(tokens, self._slots.reasons(origins))
+        self.kept_jobs.add(tokens, self._slots.reasons(origins))
 
     def forget(self, gone: npt.NDArray[np.bool_]) -> None:
         self._bonds.forget(gone)

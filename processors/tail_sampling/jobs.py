@@ -15,8 +15,8 @@ from pipeline import Batch
 from pipeline.arrays import Column
 from pipeline.hash_table import HashTable
 from pipeline.hashing import Hashes, combined, text_hashes, words_of
+from processors.tail_sampling.leaf_config import JobConfig, is_found
 from processors.tail_sampling.policies import Answers, Policy, Traces
-from processors.tail_sampling.policy_config import JobConfig, is_found
 from processors.tail_sampling.sketch import DurationSketches
 from processors.tail_sampling.spans import Truths, truths
 
@@ -143,6 +143,15 @@ class FirstOfEach:
     def forget(self) -> None:
         self._seen = HashTable()
 
+    def items(self) -> tuple[Hashes, npt.NDArray[np.int64]]:
+        """Return keys, and how many of each have come through."""
+        return self._seen.items()
+
+    def load(self, keys: Hashes, counts: npt.NDArray[np.int64]) -> None:
+        """Take over what `items` gave."""
+        self.forget()
+        self._seen.add(keys, counts)
+
     def take(self, keys: Hashes) -> Truths:
         """Return which of `keys`, in turn, come through."""
         if len(keys) == 0:
@@ -235,17 +244,14 @@ class JobReader:
 
     def __init__(self, configs: Sequence[JobConfig]) -> None:
         self._tests = [RowTest(config) for config in configs]
-        self._sketches = DurationSketches()
-
-    def __len__(self) -> int:
-        return len(self._tests)
+        self.sketches = DurationSketches()
 
     def matches(self, rows: JobRows) -> npt.NDArray[np.bool_]:
         """Return shape (rows, policies): which rows have what each policy asks for."""
         found = np.zeros((len(rows.high), len(self._tests)), np.bool_)
         for number, test in enumerate(self._tests):
-            found[:, number] = test.rows(rows, self._sketches)
+            found[:, number] = test.rows(rows, self.sketches)
         if any(test.needs_quantiles for test in self._tests):
             done = ~rows.enqueue
-            self._sketches.add(rows.job_class[done], rows.columns["duration"].to_numpy()[done])
+            self.sketches.add(rows.job_class[done], rows.columns["duration"].to_numpy()[done])
         return found

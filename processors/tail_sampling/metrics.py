@@ -88,11 +88,11 @@ class SamplingMetrics:
         self._collector("new_trace_id_received").inc(new_traces)
 
     def late(self, sampled: int, dropped: int, ages: npt.NDArray[np.float64]) -> None:
-        """Tell of spans that came after the decision, and how long after."""
+        """Tell of spans that came after the decision, and how long after; NaN where that is not known."""
         for value, spans in (("true", sampled), ("false", dropped)):
             if spans:
                 self._collector("early_releases_from_cache_decision").labels(value).inc(spans)
-        observe(self._histograms[f"{PREFIX}sampling_late_span_age"], ages)
+        observe(self._histograms[f"{PREFIX}sampling_late_span_age"], ages[np.isfinite(ages)])
 
     def too_large(self, traces: int) -> None:
         self._collector("traces_dropped_too_large").inc(traces)

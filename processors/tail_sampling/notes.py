@@ -15,6 +15,8 @@ Slots = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 _FEWEST = 1024
+_ROOMY = 8
+"""Columns that have this many times the room that they need are made smaller."""
 
 
 class Columns:
@@ -29,6 +31,14 @@ class Columns:
 
     def __getitem__(self, name: str) -> Any:
         return self._columns[name][: self._used]
+
+    @property
+    def row_bytes(self) -> int:
+        return sum(column[:1].nbytes for column in self._columns.values())
+
+    @property
+    def used_bytes(self) -> int:
+        return self._used * self.row_bytes
 
     def append(self, **values: Any) -> None:
         number = len(next(iter(values.values())))
@@ -45,9 +55,13 @@ class Columns:
         lost = gone[self["slot"]]
         if lost.any():
             keep = np.flatnonzero(~lost)
-            for column in self._columns.values():
-                column[: len(keep)] = column[keep]
             self._used = len(keep)
+            for name, column in self._columns.items():
+                # a peak is not held for ever
+                fits = _ROOMY * max(self._used, _FEWEST) >= len(column)
+                rows = column if fits else np.zeros((2 * max(self._used, _FEWEST), *column.shape[1:]), column.dtype)
+                rows[: self._used] = column[keep]
+                self._columns[name] = rows
 
 
 class Notes:
@@ -66,6 +80,14 @@ class Notes:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    @property
+    def used_bytes(self) -> int:
+        return self._rows.used_bytes
+
+    def bytes_of(self, slots: Slots, capacity: int) -> npt.NDArray[np.int64]:
+        """Return what the notes of each of these traces need."""
+        return np.bincount(self._rows["slot"], minlength=capacity)[slots] * self._rows.row_bytes
 
     def add(self, slots: Slots, rows: JobRows, matches: Mask, which: Slots) -> None:
         """Note rows `which` for the traces in `slots`."""
@@ -121,6 +143,10 @@ class Bonds:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    @property
+    def used_bytes(self) -> int:
+        return self._rows.used_bytes
 
     def add(self, slots: Slots, tokens: Hashes) -> None:
         self._rows.append(slot=slots, token=tokens)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from pipeline import Batch
+from pipeline.arrays import Column
 from pipeline.hashing import Hashes, combined, words_of
 from processors.tail_sampling.budgets import Sizes
 from processors.tail_sampling.conditions import SpanTest
@@ -89,18 +91,19 @@ def pieces_of(batch: Batch, questions: Questions) -> Pieces:
 
 def grouped(batch: Batch, keys: Hashes, words: npt.NDArray[np.uint64], questions: Questions) -> Pieces:
     """Return what a batch says of the groups of spans with equal `keys`; `words` are the two words of their ids."""
-    _, firsts, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    order = np.argsort(firsts)
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    number, firsts = rank[inverse], firsts[order]
-    groups = len(firsts)
+    # a third of the price of sorting them
+    encoded: Column = pa.array(keys).dictionary_encode()
+    number = encoded.indices.to_numpy().astype(np.int64)
+    groups = len(encoded.dictionary)
+    firsts = np.empty(groups, np.int64)
+    # of several rows the last that is written stays
+    firsts[number[::-1]] = np.arange(len(keys) - 1, -1, -1)
 
     starts = batch.column("start_time_unix_nano").to_numpy()
     ends = batch.column("end_time_unix_nano").to_numpy()
-    by_trace = np.argsort(number, kind="stable")
-    spans = np.bincount(number, minlength=groups)
-    bounds = np.concatenate([[0], np.cumsum(spans[:-1])]).astype(np.int64) if groups else np.zeros(0, np.int64)
+    first, last = np.full(groups, NEVER), np.zeros(groups, np.uint64)
+    np.minimum.at(first, number, starts)
+    np.maximum.at(last, number, ends)
     nbytes = np.zeros(groups, np.int64)
     if questions.sizes:
         nbytes = np.bincount(number, otlp_sizes(batch, number), minlength=groups).astype(np.int64)
@@ -117,10 +120,10 @@ def grouped(batch: Batch, keys: Hashes, words: npt.NDArray[np.uint64], questions
         keys[firsts],
         words[firsts, 0],
         words[firsts, 1],
-        spans,
+        np.bincount(number, minlength=groups),
         nbytes,
-        np.minimum.reduceat(starts[by_trace], bounds) if groups else np.zeros(0, np.uint64),
-        np.maximum.reduceat(ends[by_trace], bounds) if groups else np.zeros(0, np.uint64),
+        first,
+        last,
         hits,
         root,
         starts,

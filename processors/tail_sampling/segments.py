@@ -6,16 +6,19 @@ rows of the others die where they are, and their memory is freed when enough of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline import Batch, Receipt, concat
+from processors.tail_sampling.fates import KEEP, REASONS
 
 Slots = npt.NDArray[np.int32]
+Rows = npt.NDArray[np.int64]
 
 NO_SLOT = 0
 """The slot of rows that wait no more."""
@@ -24,10 +27,12 @@ _SMALL_ROWS = 4096
 """Batches below this are put together: an Arrow table of a few rows takes more for itself than for them."""
 
 _FRESH_BATCHES = 64
+_MARKS = 64
+"""Segments are told apart by as many bits; those that share one are looked through together."""
+
 _SPARE = 0.26
-_LEAST_SPARE = 0.08
-"""What is held beside the rows that wait, dead rows and the columns of traces, is to have these shares of their memory
-at most. Copying rows to free that of others is what deciding costs most for."""
+"""Dead rows are to have this share of the memory of those that wait at most. Copying rows to free that of others is
+what deciding costs most for."""
 
 _LITTLE_BYTES = 1 << 18
 """Dead rows of less than this are not worth looking after."""
@@ -37,10 +42,16 @@ _ENOUGH = 0.85
 
 
 @dataclass(slots=True, eq=False)
-class _Segment:
+class Segment:
+    """A batch that waits."""
+
     batch: Batch
     slots: Slots
+    """Of each row."""
     live: int
+    """Rows that wait."""
+    mark: np.uint64
+    """The bit by which it is found."""
 
     @property
     def dead_bytes(self) -> float:
@@ -51,8 +62,13 @@ class WaitingSpans:
     """Rows by the slot of their trace. Whoever has a row owes its receipt: it leaves by `release` only."""
 
     def __init__(self) -> None:
-        self._segments: list[_Segment] = []
-        self._fresh: list[_Segment] = []
+        self._segments: list[Segment] = []
+        self._fresh: list[Segment] = []
+        self._marks = np.zeros(1, np.uint64)
+        """By slot the marks of the segments in which it has rows, or had."""
+        self._fate = np.zeros(1, np.uint8)
+        """By slot; not 0 while it is released."""
+        self._added = 0
         self.rows = 0
         """Rows that wait."""
         self.nbytes = 0
@@ -65,10 +81,8 @@ class WaitingSpans:
 
     def add(self, batch: Batch, slots: Slots) -> None:
         """Take over a batch; rows with NO_SLOT are not wanted, and were settled or counted by the caller."""
-        live = int(np.count_nonzero(slots))
-        segment = _Segment(batch, slots, live)
-        self.rows += live
-        self.nbytes += batch.nbytes + slots.nbytes
+        segment = self._segment(batch, slots, int(np.count_nonzero(slots)))
+        self.rows += segment.live
         if batch.rows >= _SMALL_ROWS:
             self._segments.append(segment)
         else:
@@ -76,43 +90,43 @@ class WaitingSpans:
             if len(self._fresh) >= _FRESH_BATCHES or sum(one.batch.rows for one in self._fresh) >= 2 * _SMALL_ROWS:
                 self._put_together()
 
-    def release(self, wanted: npt.NDArray[np.uint8], reasons: dict[int, str]) -> Iterable[tuple[Batch, Slots]]:
-        """Take out rows: `wanted[slot]` is 0 to wait on, 1 to keep, and a number of `reasons` to be dropped.
+    def release(self, slots: Rows, fate: npt.NDArray[np.uint8]) -> list[tuple[Batch, Slots]]:
+        """Take out the rows of distinct slots; `fate` is KEEP or one of REASONS to drop rows for.
 
-        Yields the rows to keep with their slots, in the order in which they came.
+        Returns the rows to keep with their slots, in the order in which they came.
         """
-        left = []
-        given = [number for number in reasons if (wanted == number).any()]
-        for segment in self._every():
-            fate = wanted[segment.slots]
-            gone = int(np.count_nonzero(fate))
+        found = self._having(slots)
+        self._marks[slots] = 0
+        self._fate[slots] = fate
+        given = [number for number in np.unique(fate).tolist() if number != KEEP]
+        released = []
+        for segment in found:
+            of_row = self._fate[segment.slots]
+            gone = int(np.count_nonzero(of_row))
             if gone == 0:
-                left.append(segment)
                 continue
             self.rows -= gone
-            for number in given:
-                segment.batch.receipt.drop(int(np.count_nonzero(fate == number)), reasons[number])
-            kept = np.flatnonzero(fate == 1)
-            slots = segment.slots[kept]
             segment.live -= gone
+            for number in given:
+                segment.batch.receipt.drop(int(np.count_nonzero(of_row == number)), REASONS[number])
+            kept = np.flatnonzero(of_row == KEEP)
             if segment.live == 0:
                 self.nbytes -= segment.batch.nbytes + segment.slots.nbytes
-                yield taken(segment.batch, kept, segment.batch.receipt), slots
+                released.append((taken(segment.batch, kept, segment.batch.receipt), segment.slots[kept]))
                 continue
-            segment.slots[fate > 0] = NO_SLOT
-            left.append(segment)
             if len(kept):
                 own, rest = segment.batch.receipt.split(2)
-                yield taken(segment.batch, kept, own), slots
-                segment.batch = Batch(segment.batch.kind, segment.batch.table, rest, segment.batch.sides)
-        fresh = set(map(id, self._fresh))
-        self._fresh = [segment for segment in left if id(segment) in fresh]
-        self._segments = [segment for segment in left if id(segment) not in fresh]
+                released.append((taken(segment.batch, kept, own), segment.slots[kept]))
+                segment.batch = segment.batch.owing(rest)
+            segment.slots[of_row > 0] = NO_SLOT
+        self._fate[slots] = 0
+        self._segments = [segment for segment in self._segments if segment.live]
+        self._fresh = [segment for segment in self._fresh if segment.live]
+        return released
 
-    def tidy(self, *, beside: int) -> None:
-        """Free memory of dead rows where it is too much; `beside` is what else is held for those that wait."""
-        waiting = self.waiting_bytes
-        self.compact(max(_LITTLE_BYTES, _LEAST_SPARE * waiting, _SPARE * waiting - beside))
+    def tidy(self) -> None:
+        """Free memory of dead rows where it is too much."""
+        self.compact(max(_LITTLE_BYTES, _SPARE * self.waiting_bytes))
 
     def compact(self, spare: float = 0.0) -> None:
         """Free the memory of dead rows where they have more than `spare` bytes, beginning where there are most."""
@@ -129,34 +143,54 @@ class WaitingSpans:
             segment.slots = segment.slots[rows]
             self.nbytes += segment.batch.nbytes + segment.slots.nbytes
 
-    def rows_of(self, wanted: npt.NDArray[np.bool_]) -> Iterable[tuple[int, Batch, npt.NDArray[np.int64]]]:
-        """Yield (number of the segment, its batch, rows there) of the slots in `wanted`; nothing is taken out."""
-        for number, segment in enumerate(self._every()):
-            rows = np.flatnonzero(wanted[segment.slots])
+    def rows_of(self, slots: npt.NDArray[np.int64], mask: npt.NDArray[np.bool_]) -> Iterator[tuple[Segment, Rows]]:
+        """Yield the rows of `slots`, which are in `mask` too, by segment; nothing is taken out."""
+        for segment in self._having(slots):
+            rows = np.flatnonzero(mask[segment.slots])
             if len(rows):
-                yield number, segment.batch, rows
+                yield segment, rows
 
-    def slots_of(self, number: int, rows: npt.NDArray[np.int64]) -> Slots:
-        """Return the slots of rows of a segment, as `rows_of` numbers it."""
-        return self._every()[number].slots[rows]
+    def move(self, segment: Segment, rows: Rows, slots: Slots) -> None:
+        """Give rows to other slots."""
+        segment.slots[rows] = slots
+        self._mark(slots, segment.mark)
 
-    def move(self, number: int, rows: npt.NDArray[np.int64], slots: Slots) -> None:
-        """Give rows of a segment, as `rows_of` numbers it, to other slots."""
-        self._every()[number].slots[rows] = slots
-
-    def _every(self) -> list[_Segment]:
+    def _every(self) -> list[Segment]:
         return [*self._segments, *self._fresh]
+
+    def _segment(self, batch: Batch, slots: Slots, live: int) -> Segment:
+        mark = np.uint64(1 << self._added % _MARKS)
+        self._added += 1
+        self._mark(slots, mark)
+        self.nbytes += batch.nbytes + slots.nbytes
+        return Segment(batch, slots, live, mark)
+
+    def _mark(self, slots: Slots, mark: np.uint64) -> None:
+        self._make_room(slots)
+        self._marks[slots] |= mark
+
+    def _make_room(self, slots: npt.NDArray[np.integer[Any]]) -> None:
+        old = len(self._marks)
+        if (last := int(slots.max(initial=0))) >= old:
+            self._marks, self._fate = np.resize(self._marks, 2 * last + 1), np.resize(self._fate, 2 * last + 1)
+            self._marks[old:], self._fate[old:] = 0, 0
+
+    def _having(self, slots: Rows) -> list[Segment]:
+        """Return the segments that may have rows of these slots."""
+        self._make_room(slots)
+        found = np.bitwise_or.reduce(self._marks[slots])
+        return [segment for segment in self._every() if segment.mark & found]
 
     def _put_together(self) -> None:
         parts, self._fresh = self._fresh, []
         self.nbytes -= sum(part.batch.nbytes + part.slots.nbytes for part in parts)
-        batch = concat(part.batch for part in parts)
-        whole = _Segment(batch, np.concatenate([part.slots for part in parts]), sum(part.live for part in parts))
-        self.nbytes += batch.nbytes + whole.slots.nbytes
-        self._segments.append(whole)
+        slots = np.concatenate([part.slots for part in parts])
+        self._segments.append(
+            self._segment(concat(part.batch for part in parts), slots, sum(part.live for part in parts))
+        )
 
 
-def taken(batch: Batch, rows: npt.NDArray[np.int64], receipt: Receipt) -> Batch:
+def taken(batch: Batch, rows: Rows, receipt: Receipt) -> Batch:
     """Return rows under a receipt, with the rows of the side tables that they need and no others."""
     if len(rows) == batch.rows:
         return Batch(batch.kind, batch.table, receipt, batch.sides)

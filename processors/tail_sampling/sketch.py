@@ -30,6 +30,16 @@ class DurationSketches:
     def __len__(self) -> int:
         return len(self._counts)
 
+    def items(self) -> tuple[Hashes, npt.NDArray[np.int32]]:
+        """Return classes, and the counts of each in its bins."""
+        counts = np.zeros((0, _BINS), np.int32) if not self._counts else np.stack(list(self._counts.values()))
+        return np.fromiter(self._counts, np.uint64, len(self._counts)), counts
+
+    def load(self, classes: Hashes, counts: npt.NDArray[np.int32]) -> None:
+        """Take over what `items` gave; of other bins nothing."""
+        if counts.shape[1] == _BINS:
+            self._counts = dict(zip(classes.tolist(), counts.copy(), strict=True))
+
     def thresholds(self, classes: Hashes, quantile: float) -> npt.NDArray[np.float64]:
         """Return the quantile of each class in nanoseconds; infinity until it has seen enough to tell it.
 

@@ -43,6 +43,11 @@ _COLUMNS: dict[str, Any] = {
 }
 
 
+_COLUMN_BYTES: int = sum(np.dtype(type_).itemsize for type_ in _COLUMNS.values())
+_INDEX_BYTES = 34
+"""Of a hash table that is half full, a key."""
+
+
 class TraceSlots:
     """Columns by name (`slots.due[...]`); slot 0 is never used."""
 
@@ -55,7 +60,7 @@ class TraceSlots:
     last: npt.NDArray[np.uint64]
     seen: npt.NDArray[np.float64]
     due: npt.NDArray[np.float64]
-    """When it is decided; infinity until the time of its first span is known."""
+    """When it is decided; infinity until the time of its first span is known, and for free slots."""
     sequence: npt.NDArray[np.int64]
     """Grows from trace to trace in the order of their first spans."""
     state: npt.NDArray[np.int8]
@@ -74,6 +79,8 @@ class TraceSlots:
         for name, type_ in _COLUMNS.items():
             setattr(self, name, np.zeros(size, type_))
         self.hits = np.zeros((size, tests), np.bool_)
+        self.due[:] = np.inf
+        self.first[0] = NEVER
         self._index = HashTable(expected)
         self._free = np.arange(size - 1, 0, -1)
         """A stack; the last is taken next."""
@@ -85,7 +92,16 @@ class TraceSlots:
         return len(self.key)
 
     @property
-    def nbytes_held(self) -> int:
+    def row_bytes(self) -> int:
+        """Memory that a trace needs, its place in the index included."""
+        return _COLUMN_BYTES + self.hits.shape[1] + _INDEX_BYTES
+
+    @property
+    def used_bytes(self) -> int:
+        return self.live * self.row_bytes
+
+    @property
+    def allocated_bytes(self) -> int:
         columns = sum(int(getattr(self, name).nbytes) for name in _COLUMNS)
         return columns + self.hits.nbytes + self._index.nbytes
 
@@ -135,6 +151,7 @@ class TraceSlots:
     def close(self, slots: Slots) -> None:
         """Forget traces."""
         self.state[slots] = FREE
+        self.due[slots] = np.inf
         self._free = np.concatenate([self._free, slots[::-1]])
         self.live -= len(slots)
 
@@ -174,6 +191,7 @@ class TraceSlots:
             grown = np.zeros(size, column.dtype)
             grown[:old] = column
             setattr(self, name, grown)
+        self.due[old:] = np.inf
         hits = np.zeros((size, self.hits.shape[1]), np.bool_)
         hits[:old] = self.hits
         self.hits = hits

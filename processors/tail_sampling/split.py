@@ -44,11 +44,11 @@ def split_by_job(
     """
     mask = np.zeros(slots.capacity, np.bool_)
     mask[wanted] = True
-    found = list(waiting.rows_of(mask))
+    found = list(waiting.rows_of(wanted, mask))
     sample = Receipt.issue("split")  # the rows stay where they are; nobody is owed this copy
     shares = sample.split(len(found)) if found else []
-    whole = concat(taken(batch, rows, share) for (_, batch, rows), share in zip(found, shares, strict=True))
-    trace = np.concatenate([waiting.slots_of(number, rows) for number, _, rows in found]).astype(np.int64)
+    whole = concat(taken(part.batch, rows, share) for (part, rows), share in zip(found, shares, strict=True))
+    trace = np.concatenate([part.slots[rows] for part, rows in found]).astype(np.int64)
 
     which, note_slot, note_span, enqueue, several = notes.jobs_of(mask)
     spans = _named(slots.key[trace], words_of(whole.column("span_id"), 8)[:, 0])
@@ -77,8 +77,8 @@ def split_by_job(
 
     of_row = of_part[parts.number]
     start = 0
-    for number, _, rows in found:
-        waiting.move(number, rows, of_row[start : start + len(rows)].astype(np.int32))
+    for part, rows in found:
+        waiting.move(part, rows, of_row[start : start + len(rows)].astype(np.int32))
         start += len(rows)
     index = _index(spans)
     row_of_note = index.find(_named(slots.key[note_slot], note_span))

@@ -20,14 +20,14 @@ from prometheus_client import Histogram
 from pipeline.component import Host
 from pipeline.errors import JobsightError, Overloaded, ShuttingDown
 from pipeline.kinds import Signal
-from pipeline.otlp import Columns
+from pipeline.otlp import Columns, Requests
 from pipeline.receipt import Receipt
 from receivers.otlp.config import IntakeConfig
 from receivers.otlp.refusals import Refusals
 from receivers.otlp.status import InternalFault
 from receivers.otlp.telemetry import Encoding, Meter
 
-Decode = Callable[[Signal, Sequence[bytes]], Columns]
+Decode = Callable[[Signal, Sequence[bytes]], Columns | Requests]
 
 SLICE_BYTES: Final[dict[Encoding, int]] = {"protobuf": 2 << 20, "json": 256 << 10}
 """Bytes decoded at a time. Decoding holds the interpreter, and the event loop should not stand still over 50 ms.
@@ -198,7 +198,7 @@ class JointDecoder:
         finally:
             _tell(callers, ShuttingDown("the collector is stopping"))
 
-    async def _hand_over(self, callers: list[_Caller], columns: Columns) -> None:
+    async def _hand_over(self, callers: list[_Caller], columns: Columns | Requests) -> None:
         """Emit the rows as one batch and tell the callers how it went."""
         total = 0
         for caller, rows in zip(callers, columns.rows_per_body.tolist(), strict=True):

@@ -9,7 +9,7 @@ import os
 import socket
 from typing import Final
 
-from pipeline.config.values import split_endpoint
+from pipeline.config.values import reached_at, split_endpoint
 from pipeline.errors import StartError
 
 _FAMILIES: Final = {"tcp": socket.AF_UNSPEC, "tcp4": socket.AF_INET, "tcp6": socket.AF_INET6}
@@ -61,8 +61,8 @@ def is_wildcard(sock: socket.socket) -> bool:
 
 
 def actual_endpoint(endpoint: str, sockets: list[socket.socket]) -> str:
-    """Return `endpoint` with the port that the sockets have, which the system chose where it is 0."""
-    return f"{endpoint.rpartition(':')[0]}:{sockets[0].getsockname()[1]}"
+    """Return where callers reach the sockets of `endpoint`."""
+    return reached_at(endpoint, sockets[0].getsockname()[1])
 
 
 def close_all(sockets: list[socket.socket]) -> None:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
 from pipeline import ComponentId, Host, Receiver, StartError
 from pipeline.kinds import Signal
-from pipeline.otlp import decode, decode_json
+from pipeline.otlp import check, decode, decode_json
 from receivers.otlp.config import OTLPReceiverConfig
 from receivers.otlp.grpc import GRPCDoor, GRPCListener
 from receivers.otlp.http import HTTPDoor, HTTPListener
 from receivers.otlp.intake import Decode, JointDecoder
 from receivers.otlp.refusals import Refusals
 from receivers.otlp.telemetry import Encoding, Meter, joint_decodes, show_pending
-
-_DECODE: Final[Mapping[Encoding, Decode]] = {"protobuf": decode, "json": decode_json}
 
 _ANSWER_SECONDS: Final = 1.0
 """To decode and to send the answer, besides the wait for room in the pipelines."""
@@ -51,7 +49,7 @@ class OTLPReceiver(Receiver[OTLPReceiverConfig]):
             made = JointDecoder(
                 signal,
                 encoding,
-                _DECODE[encoding],
+                _decode(encoding, needs_columns=host.needs_columns(signal)),
                 self.config.intake,
                 host=host,
                 boot=boot,
@@ -114,3 +112,9 @@ class OTLPReceiver(Receiver[OTLPReceiverConfig]):
             yield self.grpc
         if self.http is not None:
             yield self.http
+
+
+def _decode(encoding: Encoding, *, needs_columns: bool) -> Decode:
+    if encoding == "json":
+        return decode_json
+    return decode if needs_columns else check

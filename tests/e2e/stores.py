@@ -30,6 +30,10 @@ class StoreAlone:
         )
         eventually(lambda: query(port, "SELECT 1") == "1\n", what="the store")
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def stop(self) -> None:
         self._process.terminate()
         assert self._process.wait(20) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,13 +94,24 @@ def test_everyone_can_ask(program: Program) -> None:
 
 
 def test_it_tells_how_it_is(program: Program) -> None:
-    """Scenario: a running collector.
+    """Scenario: a running collector that is sent a span.
 
-    Guarantees: health is 200, own metrics count what was sent, the guide names the ports.
+    Guarantees: health is 200, own metrics count what was sent, the guide names the addresses.
     """
-    assert program.metric("otelcol_receiver_accepted_spans") >= 0
+    ports = program.ports
+    before = program.metric("otelcol_receiver_accepted_spans")
+    assert post_json(ports, [{"traceId": "5b" * 16, "spanId": "ee" * 8}], service="one more") == 200
+    assert program.metric("otelcol_receiver_accepted_spans") == before + 1
     assert program.metric("otelcol_process_memory_rss") > 1e6
+    with urllib.request.urlopen(f"http://127.0.0.1:{ports.health}/", timeout=5) as answer:
+        assert answer.status == 200
     text = "\n".join(program.lines)
-    for port in (program.ports.grpc, program.ports.http, program.ports.clickhouse):
-        assert str(port) in text
+    for address in (
+        f"127.0.0.1:{ports.grpc}",
+        f"http://127.0.0.1:{ports.http}",
+        f"http://127.0.0.1:{ports.clickhouse}",
+        f"http://127.0.0.1:{ports.health}/",
+        f"http://127.0.0.1:{ports.metrics}/metrics",
+    ):
+        assert address in text
     assert Path(program.data).is_dir()

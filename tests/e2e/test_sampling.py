@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from opentelemetry.trace import SpanKind
 
 from pipeline.testing.program import Ports, Program, eventually
-from tests.e2e.clients import Worker
+from tests.e2e.clients import Worker, post_json
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -91,3 +93,110 @@ def test_failed_jobs_are_kept_whole_and_rows_are_exact(tmp_path: Path, end: str)
         assert float(by_policy["some"]) == pytest.approx(kept / SHARE)
     finally:
         again.stop()
+
+
+def test_late_spans_keep_their_decision_over_a_restart(tmp_path: Path) -> None:
+    """Scenario: a trace with an error and one without are decided; SIGTERM, a new start, a late span of each.
+
+    Guarantees: with `storage` the one is written, by its policy, and the other is not, though both would wait for an
+    hour if they were new.
+    """
+    policies = "[{name: errors, type: status_code, status_code: {status_codes: [ERROR]}}]"
+    sets = [
+        f"processors.tail_sampling={{decision_wait: 1h, storage: file_storage, policies: {policies}}}",
+        f"extensions.file_storage={{directory: {tmp_path / 'state'}, create_directory: true}}",
+        "service.extensions=[health_check, embedded_clickhouse, file_storage]",
+        "processors.batch.timeout=100ms",
+    ]
+    traces = {"error": "11" * 16, "fine": "22" * 16}
+
+    def span(trace: str, number: int) -> dict[str, object]:
+        times = {"startTimeUnixNano": "1795300000000000000", "endTimeUnixNano": "1795300000001000000"}
+        status = {"code": 2} if trace == "error" and number == 1 else {}
+        ids = {"traceId": traces[trace], "spanId": f"{number:016x}"}
+        return {"name": f"{trace} {number}", "status": status, **ids, **times}
+
+    data = tmp_path / "clickhouse"
+    first = Program(data, Ports(), sets=sets, config="configs/sampling.yaml").started()
+    try:
+        assert post_json(first.ports, [span("error", 1), span("fine", 1)]) == 200
+    finally:
+        code = first.stop()
+    assert code == 0
+
+    again = Program(data, Ports(), sets=sets, config="configs/sampling.yaml").started()
+    try:
+        cached = "SpanAttributes['tailsampling.cached_decision']"
+        written = f"SELECT SpanName, {cached} FROM otel_traces ORDER BY SpanName"
+        assert again.query(written) == "error 1\t\n"
+        assert post_json(again.ports, [span("error", 2), span("fine", 2)]) == 200
+        late = "otelcol_processor_tail_sampling_early_releases_from_cache_decision"
+        eventually(lambda: again.metric(late) == 2, what="both spans known to be late")
+        eventually(lambda: again.query(written) == "error 1\t\nerror 2\ttrue\n", what="the late span of the error")
+    finally:
+        code = again.stop()
+    assert code == 0
+
+
+ORDERS = 300
+
+
+def run_orders(worker: Worker) -> None:
+    """Make a trace an order: a request enqueues a job, which enqueues two mails, each of which asks a database."""
+    start = worker.tracer.start_as_current_span
+    for order in range(ORDERS):
+        with start("POST /orders", kind=SpanKind.SERVER) as request:
+            request.set_attributes({"http.request.method": "POST", "http.route": "/orders"})
+            with job_of(worker, "Order", f"order-{order}"):
+                for mail in range(2):
+                    with job_of(worker, "Mail", f"mail-{order}-{mail}"), start("SELECT", kind=SpanKind.CLIENT) as query:
+                        query.set_attributes({"db.system.name": "postgresql", "db.namespace": "shop"})
+
+
+@contextmanager
+def job_of(worker: Worker, name: str, job_id: str) -> Iterator[None]:
+    """Enqueue a job of Celery, and run it below."""
+    names = {"celery.task_name": name, "messaging.message.id": job_id}
+    with worker.tracer.start_as_current_span(f"apply_async/{name}", kind=SpanKind.PRODUCER) as span:
+        span.set_attributes({"celery.action": "apply_async"} | names)
+        with worker.tracer.start_as_current_span(f"run/{name}", kind=SpanKind.CONSUMER) as run:
+            run.set_attributes({"celery.action": "run", "celery.state": "SUCCESS"} | names)
+            yield
+
+
+def test_dependencies_in_front_of_it_are_exact(tmp_path: Path) -> None:
+    """Scenario: job_dependencies in front of a sampler that keeps a tenth of 300 orders of two mails each.
+
+    Guarantees: nine tenths of the spans are gone, within five standard deviations, and every edge has its exact count.
+    """
+    policies = "[{name: some, type: probabilistic, probabilistic: {sampling_percentage: 10}}]"
+    sets = [
+        "processors.job_dependencies={interval: 1s, settle: 1s, wait: 8s}",
+        f"processors.tail_sampling={{decision_wait: 1s, policies: {policies}}}",
+        "processors.batch.timeout=100ms",
+        "service.pipelines.traces.processors=[jobs, error_type, job_dependencies, tail_sampling, batch]",
+    ]
+    program = Program(tmp_path / "clickhouse", Ports(), sets=sets, config="configs/sampling.yaml").started()
+    try:
+        worker = Worker(program.ports, "grpc")
+        run_orders(worker)
+        worker.close()
+        edges = (
+            "SELECT ParentKind, Parent, ChildKind, Child, sum(Calls) FROM job_dependencies"
+            " GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4 FORMAT TSV"
+        )
+        expected = (
+            f"job\tMail\texternal\tpostgresql/shop\t{2 * ORDERS}\n"
+            f"job\tOrder\tjob\tMail\t{2 * ORDERS}\n"
+            f"request\tPOST /orders\tjob\tOrder\t{ORDERS}\n"
+        )
+        decided = "otelcol_processor_tail_sampling_global_count_traces_sampled"
+        eventually(lambda: program.metric(decided) == ORDERS, what="a decision on every order")
+        eventually(lambda: program.query(edges) == expected, within=30, what="all calls")
+        spans = 9
+        kept = int(program.query("SELECT count() FROM otel_traces"))
+        assert kept % spans == 0
+        assert abs(kept / spans - ORDERS / 10) < 5 * math.sqrt(ORDERS * 0.1 * 0.9)
+    finally:
+        code = program.stop()
+    assert code == 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +14,7 @@ import pytest
 
 from extensions.file_storage import FileStorage, FileStorageConfig
 from pipeline import ComponentId, StartError
-from pipeline.testing import FakeHost
+from pipeline.testing import FakeClock, FakeHost
 
 
 def storage(folder: Path, **config: Any) -> FileStorage:
@@ -31,7 +34,7 @@ async def started(folder: Path, **config: Any) -> AsyncIterator[FileStorage]:
 
 @pytest.mark.parametrize("fsync", [True, False])
 async def test_gives_back_what_was_saved_last(tmp_path: Path, fsync: bool) -> None:
-    """Scenario: two owners, one saves twice, a restart. Guarantees: each has its last state, others have none."""
+    """Scenario: two owners, one saves twice, a restart. Guarantees: each has its last state; nobody else reads it."""
     async with started(tmp_path, fsync=fsync) as before:
         assert await before.load("processor_jobs_") is None
         await before.save("processor_jobs_", b"first")
@@ -44,6 +47,7 @@ async def test_gives_back_what_was_saved_last(tmp_path: Path, fsync: bool) -> No
     files = sorted(path.name for path in (tmp_path / "state").iterdir())
     assert files == ["lock", "processor_jobs_", "processor_jobs_a~002Fb"]
     assert {path.stat().st_mode & 0o077 for path in (tmp_path / "state").iterdir()} == {0}
+    assert (tmp_path / "state").stat().st_mode & 0o727 == 0o700
 
 
 async def test_one_collector_a_directory(tmp_path: Path) -> None:
@@ -57,6 +61,28 @@ async def test_one_collector_a_directory(tmp_path: Path) -> None:
 
     async with started(tmp_path) as extension:
         assert await extension.load("any") is None
+
+
+async def test_waits_for_the_directory(tmp_path: Path, clock: FakeClock) -> None:
+    """Scenario: two collectors wait for a third to let go of the directory, for one second and for three; it takes two.
+
+    Guarantees: the first gives up after its time and not before, the second starts.
+    """
+    host = FakeHost(clock=clock)
+    hasty, patient = storage(tmp_path, timeout="1s"), storage(tmp_path, timeout="3s")
+    async with started(tmp_path):
+        waiting = [asyncio.create_task(each.start(host)) for each in (hasty, patient)]
+        await clock.advance(0.9)
+        assert not any(task.done() for task in waiting)
+        await clock.advance(1.1)
+        assert [task.done() for task in waiting] == [True, False]
+    await clock.advance(0.2)
+
+    with pytest.raises(StartError, match="is used by another collector"):
+        await waiting[0]
+    await waiting[1]
+    await hasty.stop()
+    await patient.stop()
 
 
 @pytest.mark.parametrize(
@@ -89,9 +115,43 @@ async def test_a_failed_save_leaves_the_old_state(tmp_path: Path) -> None:
         assert await extension.load("jobs") == b"old"
 
         (tmp_path / "state").rename(tmp_path / "moved")
-        with pytest.raises(OSError, match="No such file"):
+        with pytest.raises(OSError, match=r"cannot write .*/state/jobs: no such file or directory"):
             await extension.save("jobs", b"new")
     assert (tmp_path / "moved" / "jobs").read_bytes() == b"old"
+
+
+async def test_a_write_that_fails_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scenario: the disk fills up while a state is written, then has room again.
+
+    Guarantees: the error names file and cause, the old state stays, nothing half-written lies about; then it is saved.
+    """
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "no matter")
+
+    async with started(tmp_path) as extension:
+        await extension.save("jobs", b"old")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", full)
+            with pytest.raises(OSError, match=r"^cannot write .*/state/jobs: no space left on device$"):
+                await extension.save("jobs", b"new")
+        assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["jobs", "lock"]
+        assert await extension.load("jobs") == b"old"
+
+        await extension.save("jobs", b"new")
+        assert await extension.load("jobs") == b"new"
+
+
+async def test_killed_while_writing(tmp_path: Path) -> None:
+    """Scenario: killed between a new file and its name. Guarantees: the old state is read, the next one saved."""
+    async with started(tmp_path) as extension:
+        await extension.save("jobs", b"old")
+    (tmp_path / "state" / "jobs.new").write_bytes(b"ne")
+
+    async with started(tmp_path) as extension:
+        assert await extension.load("jobs") == b"old"
+        await extension.save("jobs", b"newer")
+    assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["jobs", "lock"]
 
 
 async def test_what_is_unreadable_is_put_aside_or_ends_the_start(tmp_path: Path) -> None:
@@ -110,3 +170,10 @@ async def test_what_is_unreadable_is_put_aside_or_ends_the_start(tmp_path: Path)
         assert await extension.load("jobs") is None
     (backup,) = (tmp_path / "state").glob("jobs.*.backup")
     assert backup.read_bytes() == b"odd"
+
+
+async def test_what_cannot_be_put_aside(tmp_path: Path) -> None:
+    """Scenario: the state is unreadable, and gone by the time it is renamed. Guarantees: one line, no traceback."""
+    async with started(tmp_path) as extension:
+        with pytest.raises(StartError, match=r"/jobs: too new; cannot put it aside: no such file or directory$"):
+            await extension.set_aside("jobs", "too new")

@@ -40,13 +40,14 @@ async def test_healthy_only_while_pipelines_run(host: FakeHost, http: aiohttp.Cl
 
 
 async def test_own_path_and_texts(host: FakeHost, http: aiohttp.ClientSession) -> None:
-    """Scenario: a path and response bodies of one's own. Guarantees: these are answered; other paths are 404."""
+    """Scenario: a path and bodies of one's own. Guarantees: they are answered and told of; other paths are 404."""
     health = build(path="/up", response_body={"healthy": "fine", "unhealthy": "wait"})
     await health.start(host)
     ((address, port),) = health.addresses
     texts = []
     async with http.get(f"http://{address}:{port}/up") as answer:
         texts.append(await answer.text())
+    assert list(health.guide()) == [("health", f"http://127.0.0.1:{port}/up")]
     await health.ready()
     async with http.get(f"http://{address}:{port}/up") as answer:
         texts.append(await answer.text())

@@ -194,7 +194,7 @@ def test_durations(text: str, seconds: float) -> None:
     assert arguments("--duration", text).duration == seconds
 
 
-@pytest.mark.parametrize("endpoint", ["ftp://host:1", "http://", "http://host:port"])
+@pytest.mark.parametrize("endpoint", ["ftp://host:1", "http://", "http://host:port", "http://[::1", "http://a..b"])
 def test_bad_endpoints(endpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Scenario: an address that cannot be one. Guarantees: exit code 2 and one line."""
     assert demo("--endpoint", endpoint) == 2

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -86,6 +88,37 @@ async def test_saves_what_changed() -> None:
     assert again.value == 7
 
 
+async def test_a_snapshot_is_written_down_beside_the_event_loop() -> None:
+    """Scenario: a component whose state takes long to write down changes while that is done.
+
+    Guarantees: another thread writes it down, and what is kept is the state of the moment when saving began.
+    """
+
+    class Slow(Counter):
+        begun, changed = threading.Event(), threading.Event()
+
+        def snapshot(self) -> Callable[[], memoryview]:
+            state = memoryview(self.state())
+
+            def serialised() -> memoryview:
+                self.begun.set()
+                assert self.changed.wait(10)
+                return state
+
+            return serialised
+
+    slow, memory, host = Slow(), Memory(), FakeHost()
+    saving = asyncio.create_task(keeper(slow, memory, host).save())
+    await asyncio.to_thread(slow.begun.wait, 10)
+    slow.value = 7
+    slow.changed.set()
+    await saving
+
+    again = Counter()
+    await keeper(again, memory, host).restore()
+    assert again.value == 0
+
+
 async def test_saves_now_and_then() -> None:
     """Scenario: a state that changes, under the clock. Guarantees: nothing before the interval is over, then saved."""
     clock, counter, memory = FakeClock(), Counter(), Memory()
@@ -150,3 +183,33 @@ service:
     with pytest.raises(ConfigError, match=rf"config.yaml:5:\d+: processors.jobs.storage: {problem}") as raised:
         load_plan([str(config)], [], environ=os.environ, registry=Registry())
     assert len(raised.value.problems) == 1
+
+
+def test_one_state_for_two_instances(tmp_path: Path) -> None:
+    """Scenario: two traces pipelines have a sampler each, both by one name that keeps its state; a logs pipeline too.
+
+    Guarantees: one line that names the pipelines; nothing is said where the second has a name of its own.
+    """
+    config = tmp_path / "config.yaml"
+    text = """
+receivers: {otlp: {protocols: {grpc: }}}
+processors:
+  tail_sampling: {storage: file_storage, policies: [{name: all, type: always_sample}]}
+  tail_sampling/b: {storage: file_storage, policies: [{name: all, type: always_sample}]}
+exporters: {debug: }
+extensions: {file_storage: }
+service:
+  extensions: [file_storage]
+  pipelines:
+    traces: {receivers: [otlp], processors: [tail_sampling], exporters: [debug]}
+    traces/b: {receivers: [otlp], processors: [SECOND], exporters: [debug]}
+    logs: {receivers: [otlp], processors: [tail_sampling], exporters: [debug]}
+"""
+    config.write_text(text.replace("SECOND", "tail_sampling"))
+    expected = r"processors.tail_sampling.storage: pipelines traces, traces/b have one tail_sampling each"
+    with pytest.raises(ConfigError, match=expected) as raised:
+        load_plan([str(config)], [], environ=os.environ, registry=Registry())
+    assert len(raised.value.problems) == 1
+
+    config.write_text(text.replace("SECOND", "tail_sampling/b"))
+    load_plan([str(config)], [], environ=os.environ, registry=Registry())

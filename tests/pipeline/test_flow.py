@@ -61,6 +61,22 @@ class Sorter(Processor[Config]):
         return held
 
 
+class Passing(Processor[Config]):
+    """Says that it was called, and lets everything pass."""
+
+    kind = "passing"
+    Config = Config
+    handles = frozenset(Kind)
+
+    def __init__(self, events: list[str]) -> None:
+        super().__init__(Config(), ComponentId("passing"))
+        self._events = events
+
+    def process(self, batch: Batch) -> Iterable[Batch]:
+        self._events.append("processor")
+        return [batch]
+
+
 @asynccontextmanager
 async def flowing(host: FakeHost, processors: list[Processor[Any]], *sinks: Sink) -> AsyncIterator[Pipeline]:
     senders = [Sender(sink, clock=host.clock, metrics=host.metrics, log=host.log) for sink in sinks]
@@ -163,3 +179,25 @@ async def test_a_full_exporter_fills_the_inbox(host: FakeHost, clock: FakeClock)
         sink.open.set()
 
     assert len(names(sink)) == accepted * 400
+
+
+async def test_the_loop_turns_between_processors(host: FakeHost, clock: FakeClock) -> None:
+    """Scenario: a batch through three processors while another task wants every turn of the loop.
+
+    Guarantees: the other task runs between any two of them, so that their times do not add up to one standstill.
+    """
+    events: list[str] = []
+
+    async def other() -> None:
+        while True:
+            events.append("other")
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    async with flowing(host, [Passing(events) for _ in range(3)], Sink()) as pipeline:
+        await pipeline.inbox.put(spans_batch(6))
+    await cancel([task])
+
+    first, second, third = (position for position, event in enumerate(events) if event == "processor")
+    assert "other" in events[first:second]
+    assert "other" in events[second:third]

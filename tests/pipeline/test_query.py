@@ -287,16 +287,6 @@ async def test_somebody_else_there(server: Server, capsys: pytest.CaptureFixture
     assert "which is not ClickHouse's HTTP interface" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("url", ["ftp://localhost", "http://", "http://localhost:port"])
-async def test_bad_urls(capsys: pytest.CaptureFixture[str], url: str) -> None:
-    """Scenario: an address that cannot be one. Guarantees: one line with the address, exit code 1."""
-    assert await asyncio.to_thread(query.run, arguments("--url", url, "SELECT 1")) == 1
-
-    said = capsys.readouterr().err
-    assert url in said
-    assert said.count("\n") == 1
-
-
 async def test_time_out(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     """Scenario: ClickHouse says nothing. Guarantees: the wait ends after --timeout, in one line, exit code 1."""
     over = asyncio.Event()
@@ -410,7 +400,20 @@ async def test_data_cannot_move_the_cursor(server: Server, capsys: pytest.Captur
         assert "b\\x1b]0;x\\x07[bold]c" in shown
 
 
-@pytest.mark.parametrize("words", [("--limit", "-1"), ("--limit", "x"), ("--timeout", "0"), ("--format", "xml")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--limit", "-1"),
+        ("--limit", "x"),
+        ("--timeout", "0"),
+        ("--format", "xml"),
+        ("--url", "ftp://localhost"),
+        ("--url", "http://"),
+        ("--url", "http://localhost:port"),
+        ("--url", "http://[::1"),
+        ("--url", "http://a..b"),
+    ],
+)
 def test_bad_options(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     """Scenario: an option's value is impossible. Guarantees: argparse's exit code 2, and the value is named."""
     with pytest.raises(SystemExit) as stopped:

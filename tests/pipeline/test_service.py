@@ -155,6 +155,15 @@ class Sink(Exporter[ExporterConfig]):
         await HOOKS["stop"]()
 
 
+class Relay(Sink):
+    """Sends requests on as they came, unless they are logs."""
+
+    kind = "relay"
+
+    def forwards(self, kind: Kind) -> bool:
+        return kind is not Kind.LOGS
+
+
 class Aside(Extension[Config]):
     kind = "aside"
     Config = Config
@@ -175,7 +184,9 @@ def _fresh() -> None:
 
 def build(*sets: str) -> Service:
     return Service(
-        load_plan([YAML], sets, environ={}, registry=Registry.of(Source, Picky, Joint, Homely, Prompt, Sink, Aside))
+        load_plan(
+            [YAML], sets, environ={}, registry=Registry.of(Source, Picky, Joint, Homely, Prompt, Sink, Relay, Aside)
+        )
     )
 
 
@@ -257,7 +268,8 @@ async def hang() -> None:
 async def test_one_that_does_not_stop_holds_up_nobody(trouble: Callable[[], Any]) -> None:
     """Scenario: an exporter's stop fails, or hangs. Guarantees: extensions are stopped all the same."""
     HOOKS["stop"] = trouble
-    async with running("service.shutdown_timeout=1s") as (service, _, _):
+    # What only fails needs no short time, which a busy machine may use up.
+    async with running(f"service.shutdown_timeout={'1s' if trouble is hang else '30s'}") as (service, _, _):
         pass
 
     assert EVENTS[-1] == "aside stops"
@@ -367,3 +379,39 @@ async def test_a_visitor_wakes_a_shared_processor_at_home() -> None:
 
     assert sink.rows == 9
     assert ledger.complete == ["spans"]
+
+
+RELAY = "{receivers: [source], processors: [], exporters: [relay]}"
+
+
+@pytest.mark.parametrize(
+    ("sets", "needed"),
+    [
+        (f"traces={RELAY}", False),
+        (f"logs={RELAY}", True),
+        ("traces={receivers: [source], processors: [picky], exporters: [relay]}", True),
+        ("traces={receivers: [source], exporters: [relay, sink]}", True),
+        (f"traces/2={RELAY}", True),
+        (f"metrics={RELAY}", False),
+    ],
+    ids=["relay only", "a kind that is not relayed", "processor", "exporter", "pipeline", "another signal"],
+)
+async def test_who_needs_columns(sets: str, needed: bool) -> None:
+    """Scenario: a relay alone, and beside each thing that looks into rows. Guarantees: the receiver hears whether."""
+    signal, _, _ = sets.partition("=")
+    service = build("exporters.relay={}", f"service.pipelines.{sets}")
+    (source,) = service.receivers.values()
+
+    assert service.needs_columns(source, Signal(signal.partition("/")[0])) == needed
+
+
+@pytest.mark.parametrize(("enabled", "needed"), [(True, True), (False, False)])
+async def test_putting_batches_together_needs_columns(enabled: bool, needed: bool) -> None:
+    """Scenario: `sending_queue.batch`, the queue on and off. Guarantees: columns only where batches are merged."""
+    service = build(
+        f"exporters.relay={{sending_queue: {{enabled: {enabled}, batch: {{min_size: 1}}}}}}",
+        f"service.pipelines.traces={RELAY}",
+    )
+    (source,) = service.receivers.values()
+
+    assert service.needs_columns(source, Signal.TRACES) == needed

@@ -17,6 +17,7 @@ from pipeline import Batch, ComponentId, Receipt
 from pipeline.alert_exporting import AlertExporter
 from pipeline.alerts import Alert, AlertState, Severity, alert_batch
 from pipeline.testing import FakeHost
+from tests.exporters.listening import listening
 
 BEGUN: Final = 1_795_299_000_123_456_789
 """2026-11-21T22:10:00.123Z, which is before the fake clock's now."""
@@ -87,17 +88,11 @@ async def serving(*answers: Answer, tls: ssl.SSLContext | None = None) -> AsyncI
     service = Service(*answers)
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", service.handle)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        service.url = f"http{'s' if tls else ''}://{host}:{port}"
-        yield service
-    finally:
-        service.open.set()
-        await runner.cleanup()
+    async with listening(application, tls) as service.url:
+        try:
+            yield service
+        finally:
+            service.open.set()
 
 
 @asynccontextmanager

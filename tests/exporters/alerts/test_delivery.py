@@ -6,6 +6,8 @@ import asyncio
 import re
 import socket
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
@@ -322,6 +324,69 @@ def test_what_answers_mean(status: int, type_: type[Exception], words: str) -> N
     assert "hush" not in str(found)
 
 
+@pytest.mark.parametrize("location", ["", "/hush", "/hush://x", "https://[hush", "ftp://x/hush"])
+def test_a_redirect_to_nowhere(location: str) -> None:
+    """Scenario: redirects without a usable address. Guarantees: dropped, with words, not taken for a bug of ours."""
+    found = refusal("https://host", 302, "", {"Location": location}, 0)
+
+    assert isinstance(found, Rejected)
+    assert "sends us to another place; requests do not follow" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        (b"", "Server disconnected"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "no HTTP answer: Bad status line"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            "no HTTP answer: Invalid character in chunk size",
+        ),
+    ],
+)
+async def test_what_is_no_http(host: FakeHost, said: bytes, problem: str) -> None:
+    """Scenario: something else listens there, or hangs up. Guarantees: Unavailable, one line, without the path."""
+    async with answering(said) as port, started(SlackExporter, host, endpoint=f"http://127.0.0.1:{port}/hush") as slack:
+        with pytest.raises(Unavailable) as caught:
+            await slack.export(batch_of(FIRING))
+
+    assert str(caught.value).startswith(f"cannot reach http://127.0.0.1:{port}: {problem}")
+    assert "\n" not in str(caught.value)
+    assert "hush" not in str(caught.value)
+
+
+async def test_https_where_none_is(host: FakeHost) -> None:
+    """Scenario: an https:// endpoint, and plain HTTP behind it. Guarantees: the line says that TLS failed."""
+    async with (
+        answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port,
+        started(SlackExporter, host, endpoint=f"https://127.0.0.1:{port}/hush") as slack,
+    ):
+        with pytest.raises(Unavailable, match=rf"^cannot reach https://127.0.0.1:{port}: TLS: [a-z ]+$"):
+            await slack.export(batch_of(FIRING))
+
+
+async def test_an_answer_that_cannot_be_unpacked(host: FakeHost) -> None:
+    """Scenario: a 400 that claims to be gzip and is not. Guarantees: its status counts: refused, not tried again."""
+    head = b"HTTP/1.1 400 Bad Request\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"
+    async with answering(head) as port, started(SlackExporter, host, endpoint=f"http://127.0.0.1:{port}/") as slack:
+        with pytest.raises(Rejected, match='answered HTTP 400 "abc"'):
+            await slack.export(batch_of(FIRING))
+
+
+@asynccontextmanager
+async def answering(said: bytes) -> AsyncIterator[int]:
+    """Listen on a port, read a little of whoever comes, say this, hang up."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(said)
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -332,10 +397,16 @@ def test_what_answers_mean(status: int, type_: type[Exception], words: str) -> N
         ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
         ("soon", None),
         ("-1", None),
+        ("86400", 3600.0),
+        ("9" * 400, 3600.0),
+        ("Fri, 01 Jan 2100 00:00:00 GMT", 3600.0),
     ],
 )
 def test_retry_after(value: str, expected: float | None) -> None:
-    """Scenario: forms of the header, at 100 s past 1970. Guarantees: seconds to wait, nothing for what is no time."""
+    """Scenario: forms of the header, at 100 s past 1970.
+
+    Guarantees: seconds to wait, an hour at most, nothing for what is no time.
+    """
     assert retry_after(value, 100 * 1_000_000_000) == expected
 
 
@@ -366,7 +437,10 @@ async def test_a_certificate_that_is_not_there(host: FakeHost) -> None:
         ("webhook: {endpoint: https://x, body: {text: 'a } b'}}", "has a lone brace"),
         ("webhook: {endpoint: https://x, body: {text: '{text:>10}'}}", "may not format its fields"),
         ("webhook: {endpoint: https://x, secret: whsec_hush!}", "'secret' begins with whsec_"),
+        ("webhook: {endpoint: https://x, secret: whsec_}", "but nothing follows"),
         ("webhook: {endpoint: https://x, method: GET}", "exporters.webhook.method"),
+        ("slack: {endpoint: https://a..b/hush}", "exporters.slack.endpoint: must be a URL that begins with http"),
+        ("alertmanager: {endpoint: http://.example}", "exporters.alertmanager.endpoint: must be a URL that begins"),
     ],
 )
 def test_mistakes(exporter: str, problem: str) -> None:

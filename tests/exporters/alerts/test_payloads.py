@@ -35,6 +35,7 @@ async def test_slack(host: FakeHost) -> None:
     assert (request.method, request.path) == ("POST", "/services/T0/B0/x")
     assert request.headers["Content-Type"] == "application/json"
     assert request.body["text"] == "<!here> 1 firing, 1 resolved"
+    assert "mrkdwn" not in request.body
     bad, good = request.body["attachments"]
     assert bad == {
         "color": COLOURS[Severity.CRITICAL],
@@ -59,6 +60,22 @@ async def test_slack(host: FakeHost) -> None:
     }
     assert (good["color"], good["title"]) == (GREEN, "Resolved: RetryLoop: job 7")
     assert "title_link" not in good
+
+
+async def test_slack_reads_no_markup_in_data(host: FakeHost) -> None:
+    """Scenario: names, labels and texts that Slack would take for mentions, links and bold; nobody is called.
+
+    Guarantees: all of it is escaped, and formatting is off for line and attachment.
+    """
+    evil = replace(FIRING, subject="*<!channel>*", text="<https://evil|click> & co", labels={"<@U1>": "<#C1>"})
+    async with serving() as service, started(SlackExporter, host, endpoint=service.url) as exporter:
+        await exporter.export(batch_of(evil))
+
+    body = service.requests[0].body
+    assert body["text"] == "Critical: FailureCluster: *&lt;!channel&gt;*"
+    assert body["mrkdwn"] is False
+    assert body["attachments"][0]["mrkdwn_in"] == []
+    assert "<" not in service.requests[0].raw.decode()
 
 
 async def test_slack_with_very_many(host: FakeHost) -> None:
@@ -320,3 +337,22 @@ async def test_webhook_signs(host: FakeHost, secret: str) -> None:
     assert first.headers["webhook-signature"] == f"v1,{base64.b64encode(signed).decode()}"
     assert int(stamp) == host.clock.time_ns() // 1_000_000_000
     assert second.headers["webhook-id"] == ident
+
+
+@pytest.mark.parametrize("batch", [True, False])
+async def test_only_a_repetition_has_the_same_id(host: FakeHost, batch: bool) -> None:
+    """Scenario: a body without time and state; an alert, its repetition, the same a day later, its end.
+
+    Guarantees: four equal bodies, three ids: receivers that ignore what they have seen miss nothing.
+    """
+    keys = {"secret": "hush", "batch": batch, "body": {"text": "look at jobs"}}
+    later = replace(FIRING, timestamp=BEGUN + 86_400_000_000_000)
+    over = replace(later, state=RESOLVED.state)
+    async with serving() as service, started(WebhookExporter, host, endpoint=service.url, **keys) as exporter:
+        for alert in (FIRING, FIRING, later, over):
+            await exporter.export(batch_of(alert))
+
+    assert len({request.raw for request in service.requests}) == 1
+    first, repeated, *others = (request.headers["webhook-id"] for request in service.requests)
+    assert repeated == first
+    assert len({first, *others}) == 3

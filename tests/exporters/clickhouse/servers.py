@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from tests.exporters.listening import listening
+
 JSON_AS_IT_IS = {
     "output_format_json_quote_64bit_integers": 0,
     "output_format_json_map_as_array_of_tuples": 1,
@@ -120,13 +122,5 @@ async def serve(answer: Answer, tls: ssl.SSLContext | None = None) -> AsyncItera
     script = Script(answer)
     app = web.Application(client_max_size=1 << 30)
     app.router.add_post("/{path:.*}", script.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1, auto_decompress=False)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        script.url = f"http{'s' if tls else ''}://{host}:{port}"
+    async with listening(app, tls, auto_decompress=False) as script.url:
         yield script
-    finally:
-        await runner.cleanup()

@@ -23,6 +23,7 @@ from pipeline.config.values import (
     duration_text,
     join_endpoint,
     nanoseconds,
+    reached_at,
     seconds,
     split_endpoint,
 )
@@ -127,6 +128,15 @@ def test_endpoints(text: str, expected: tuple[str, int]) -> None:
     """Scenario: names, addresses of both families, no host. Guarantees: host and port, and back."""
     assert expected == split_endpoint(text)
     assert text == join_endpoint(*expected)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "port", "where"),
+    [("localhost:0", 5, "localhost:5"), (":4317", 4317, "localhost:4317"), ("[::1]:0", 5, "[::1]:5")],
+)
+def test_where_a_listener_is_reached(endpoint: str, port: int, where: str) -> None:
+    """Scenario: any free port, every interface, IPv6. Guarantees: an address that can be typed in."""
+    assert reached_at(endpoint, port) == where
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,25 @@ def test_batches_do_not_matter(sizes: list[int]) -> None:
     assert whole.until(HOUR) == parts.until(HOUR)
 
 
+def test_a_restart_in_the_middle_of_a_storm() -> None:
+    """Scenario: a storm of three was told as one row; a restart; its alerts end one after the other.
+
+    Guarantees: the row is taken back when the last of them is over, not at the start and not before.
+    """
+    before = Desk(group_limit=1)
+    before.fire("a", "b", "c")
+    before.until(MINUTE)
+    after = Desk(group_limit=1, now=HOUR, state=before.processor.state())
+    after.until(2 * HOUR)
+    after.resolve("a", "b")
+    after.until(3 * HOUR)
+    assert after.told == []
+
+    after.resolve("c")
+    after.until(4 * HOUR)
+    assert said(before.told + after.told) == [("group", "firing"), ("group", "resolved")]
+
+
 def test_a_restart_with_other_groups() -> None:
     """Scenario: a storm was told; the program starts again with another group_by, then all is over.
 

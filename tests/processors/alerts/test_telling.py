@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.alerts import Severity
+from pipeline.alerts import RUNBOOKS, Severity, alert_batch
 from tests.processors.alerts.desk import HOUR, MINUTE, SECOND, Desk, labels, said
 
 
@@ -193,10 +193,26 @@ def test_old_news_after_a_replay(replayed: list[str]) -> None:
     assert desk.dropped[-len(replayed) :] == ["stale", "resolved_unknown"][: len(replayed)]
 
 
-def test_overrides() -> None:
-    """Scenario: overrides of severity and runbook, a base for runbooks that are no links.
+def test_old_news_without_a_cooldown() -> None:
+    """Scenario: no cooldown; an alert began and ended; half an hour later a replay raises it anew, with its old time.
 
-    Guarantees: the first that matches counts; the link is complete; links are left alone.
+    Guarantees: it is known as old: an alert that is over is remembered for an hour.
+    """
+    desk = Desk(cooldown=0, group_wait=0.0, group_interval=0.0)
+    desk.fire("a")
+    desk.until(MINUTE)
+    desk.resolve("a")
+    desk.until(30 * MINUTE)
+    desk.fire("a", timestamp=0)
+
+    assert desk.until(HOUR) == []
+    assert desk.dropped == ["stale"]
+
+
+def test_overrides() -> None:
+    """Scenario: overrides of severity and runbook; runbooks of one's own in the place of the project's pages.
+
+    Guarantees: the first that matches counts; pages are found there, also where they are no links; other links stay.
     """
     desk = Desk(
         group_wait=0.0,
@@ -211,12 +227,16 @@ def test_overrides() -> None:
     desk.fire("a", labels={"queue": "sms"}, runbook="failure-cluster.md")
     desk.fire("b", runbook="failure-cluster.md")
     desk.fire("c")
+    desk.fire("d", severity=Severity.INFO, runbook=f"{RUNBOOKS}retry-loop.md")
+    desk.fire("e", severity=Severity.INFO, runbook="https://wiki.example/e")
     desk.until(1)
 
     assert [(str(alert.severity), alert.runbook) for alert in desk.told] == [
         ("critical", "https://docs.example/runbooks/failure-cluster.md"),
         ("info", "https://wiki.example/b"),
         ("warning", "https://docs.example/runbooks/other.md"),
+        ("info", "https://docs.example/runbooks/retry-loop.md"),
+        ("info", "https://wiki.example/e"),
     ]
 
 
@@ -261,6 +281,16 @@ def test_memory_is_bounded() -> None:
     assert len(desk.told[0].trace_ids) == 10
     assert len(desk.processor._alerts) == 3
     assert said(desk.told)[-3:] == [("b", "resolved"), ("d", "resolved"), ("e", "resolved")]
+    assert desk.settled
+
+
+def test_shutdown_before_the_next_tick() -> None:
+    """Scenario: an alert comes, and the pipelines drain before a tick. Guarantees: it is told; nothing is owed."""
+    desk = Desk()
+    desk.given = 1
+    assert list(desk.processor.process(alert_batch([desk.alert("a")], desk.ledger.receipt("1")))) == []
+
+    assert said(desk.drain()) == [("a", "firing")]
     assert desk.settled
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -40,6 +41,13 @@ def text(pairs: list[KeyValue], key: str) -> str:
     return result
 
 
+def beside(type_: str, status: str) -> str:
+    """Return the message that a status gives to an error whose type is known."""
+    said, message = status_error(status)
+    repeated = re.split(r"[.:\\]", said)[-1] == re.split(r"[.:\\]", type_)[-1]
+    return (message if not said or repeated else status) if type_ else ""
+
+
 def tag(span: Span, judge: Judge) -> None:
     """Do to one span what the processor does to all."""
     own = list(span.attributes)
@@ -52,13 +60,14 @@ def tag(span: Span, judge: Judge) -> None:
     event = list(exceptions[-1].attributes) if exceptions else []
     reason = text(list(reasons[-1].attributes), "bullmq.job.failed.reason") if reasons else ""
     stack = text(event, "exception.stacktrace")
+    status = span.status.message if span.status.code == 2 else ""
     sources = (
         (text(event, "exception.type"), text(event, "exception.message"), stack),
         ("", reason),
         split_retry_reason(celery),
         ("", taskiq),
-        (text(own, "error.type"), ""),
-        status_error(span.status.message if span.status.code == 2 else ""),
+        (text(own, "error.type"), beside(text(own, "error.type"), status)),
+        status_error(status),
     )
     type_, message, *_ = next((said for said in sources if any(said)), ("", ""))
     verdict = judge.verdict(Error(type_, message, stack))

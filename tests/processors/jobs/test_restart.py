@@ -96,6 +96,30 @@ def test_evidence_after_a_restart_changes_rows_from_before() -> None:
     assert told.row(3, trace=2)["attempt_inferred"] == 2
 
 
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_a_snapshot_stays_as_it_was(forgotten: bool) -> None:
+    """Scenario: after a snapshot the window outgrows its arrays, changes and forgets rows; then it is written down.
+
+    The window has forgotten rows that are still there, or none. Guarantees: the bytes are those of the moment when the
+    snapshot was taken.
+    """
+    told = Told(window=100).tell(Span(1, "s", "producer", SEND | {"messaging.message.id": "old"}))
+    list(told.processor.tick(0))
+    told.tell(*(Span(n, "s", "producer", SEND | {"messaging.message.id": f"{n}"}, parent=999) for n in range(2, 9)))
+    list(told.processor.tick(50))
+    if forgotten:
+        list(told.processor.tick(101))
+    told.tell(Span(999, "web"))
+    snapshot, then = told.processor.snapshot(), told.processor.state()
+
+    told.tell(*(Span(n, "x", "producer", SEND | {"messaging.message.id": f"{n}"}) for n in range(1000, 3000)))
+    told.tell(Span(20, "r", "consumer", RUN | {"celery.state": "FAILURE", "messaging.message.id": "2"}, start=90))
+    list(told.processor.tick(151))
+    assert told.processor.state() != then
+
+    assert bytes(snapshot()) == then
+
+
 def test_conventions_may_change_over_a_restart() -> None:
     """Scenario: the state knows a convention of the user's that the new configuration has not.
 

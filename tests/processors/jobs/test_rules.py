@@ -583,12 +583,38 @@ def test_sources_of_errors_in_order() -> None:
         ("span_event", "Last", "2"),
         ("event_attribute", None, "why"),
         ("retry_reason", None, "busy"),
-        ("attribute", "T", None),
+        ("attribute", "T", "m"),
         ("status_message", "app.Oops", "text"),
         ("status_message", None, "plain text"),
         (None, None, None),
     ]
     assert told.row(1)["exception_stacktrace"] == "stack"
+
+
+@pytest.mark.parametrize(
+    ("type_", "status", "message", "error"),
+    [
+        ("shop.Declined", "error", "card expired", "card expired"),
+        ("shop.Declined", "error", "shop.Declined: card expired", "card expired"),
+        ("Declined", "error", "shop.Declined: card expired", "card expired"),
+        ("500", "error", "shop.Declined: card expired", "shop.Declined: card expired"),
+        ("Declined", "error", "Unhandled exception of type: Shop::Declined", None),
+        ("Declined", "error", "", None),
+        ("Declined", "ok", "all is well", None),
+    ],
+)
+def test_the_status_describes_the_error_whose_type_is_an_attribute(
+    type_: str, status: str, message: str, error: str | None
+) -> None:
+    """Scenario: a failure with `error.type` and a status message, as OpenTelemetry's conventions have it.
+
+    Guarantees: the message of the error is that of the status, without the type if it repeats it.
+    """
+    attributes = {**celery("run", "a", state="FAILURE"), "error.type": type_}
+
+    row = Told().tell(Span(1, "p", "consumer", attributes, status=status, message=message)).row(1)
+
+    assert (row["error_source"], row["error_type"], row["error_message"]) == ("attribute", type_, error)
 
 
 def test_a_rescued_exception_is_no_failure() -> None:

@@ -163,6 +163,21 @@ def test_too_many_bytes_decide_the_oldest() -> None:
     assert scene.advance(10).kept == list(range(1, 31))
 
 
+def test_notes_on_jobs_are_counted_too() -> None:
+    """Scenario: a trace that is kept for sure, and one that waits, have thousands of job rows, far over max_bytes.
+
+    Guarantees: both are decided early, so that their notes are forgotten; what is held stays within the bound.
+    """
+    failed = policy("job", "failed", outcome=["failed"])
+    for outcome, kept in (("failed", [1]), ("succeeded", [])):
+        scene = Scene(failed, wait="1h", max_bytes=50_000).take(S(1))
+        for _ in range(10):
+            scene.jobs(*({"trace": 1, "outcome": outcome} for _ in range(500)))
+            assert scene.sampler.held_bytes <= 50_000
+        assert scene.kept == kept
+        assert scene.decision(1) == len(kept)
+
+
 def test_a_runaway_trace_goes_alone() -> None:
     """Scenario: one of two traces grows over its limit.
 
