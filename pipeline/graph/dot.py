@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from typing import Final
 
-from pipeline.graph.model import Edge, Graph, Node, counted, share
+from pipeline.graph.model import Edge, Graph, Node, counted, share, shown
 
 _SHAPES: Final = {"job": "box", "request": "oval", "external": "cylinder", "unknown": "circle"}
 
@@ -17,6 +17,17 @@ _COLOURS: Final = {
     "failing": ("#c62828", "#fde2e0"),
     "outside": ("#4a64a8", "#eef2fb"),
 }
+
+
+_LONGEST: Final = 40
+"""Characters on one line of a box."""
+
+_MANY: Final = 200
+"""Edges from which on `dot` takes minutes for a better order of the boxes, if it is let."""
+
+_SOONER: Final = ", nslimit=1, nslimit1=1, mclimit=0.3, splines=line"
+
+_ESCAPES: Final = str.maketrans({"\\": "\\\\", '"': '\\"', "&": "&amp;", "\n": "\\n"})
 
 
 class NoGraphviz(Exception):
@@ -54,15 +65,18 @@ def drawn(graph: Graph, form: str, seconds: float = 60.0) -> bytes:
 
 def _lines(graph: Graph) -> Iterator[str]:
     yield "digraph jobs {"
-    yield '  graph [rankdir=LR, fontname="Helvetica"];'
+    yield f"  graph [rankdir=LR, ranksep=0.8{_SOONER if len(graph.edges) > _MANY else ''}];"
     yield '  node [style="filled,rounded", fontname="Helvetica", fontsize=11];'
-    yield '  edge [fontname="Helvetica", fontsize=9];'
+    yield '  edge [fontname="Helvetica", fontsize=9, arrowsize=0.6];'
     numbers = {node: number for number, node in enumerate(graph.nodes)}
     for node, number in numbers.items():
         trouble = graph.trouble(node)
         colour, fill = _COLOURS["outside" if trouble == "well" and node.kind != "job" else trouble]
         shape = _SHAPES.get(node.kind, "circle")
-        yield f'  n{number} [label={_quoted(_text(graph, node))}, shape={shape}, color="{colour}", fillcolor="{fill}"];'
+        yield (
+            f"  n{number} [label={_quoted(_text(graph, node))}, tooltip={_quoted(shown(node))}, "
+            f'shape={shape}, color="{colour}", fillcolor="{fill}"];'
+        )
     for edge in graph.edges:
         cycle = graph.in_cycle(edge)
         colour = _COLOURS[edge.trouble][0] if edge.trouble != "well" else "#777777"
@@ -77,17 +91,19 @@ def _lines(graph: Graph) -> Iterator[str]:
 
 def _text(graph: Graph, node: Node) -> str:
     calls, failures = graph.received(node)
-    failed = f"\n{share(failures, calls)} failed" if failures > 0 and calls > 0 else ""
-    return (node.name or "?") + failed
+    name = shown(node)
+    lines = [name[at : at + _LONGEST] for at in range(0, len(name), _LONGEST)]
+    if failures > 0 and calls > 0:
+        lines.append(f"{share(failures, calls)} failed")
+    return "\n".join(lines)
 
 
 def _tip(edge: Edge) -> str:
-    parts = [f"{edge.parent.name or '?'} -> {edge.child.name or '?'}", f"{edge.calls} calls, {edge.failures} failed"]
+    parts = [f"{shown(edge.parent)} -> {shown(edge.child)}", f"{edge.calls} calls, {edge.failures} failed"]
     if edge.duration:
         parts.append(f"duration p50 {edge.duration[0] / 1e6:.0f} ms, p99 {edge.duration[-1] / 1e6:.0f} ms")
     return ", ".join(parts)
 
 
 def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\r", " ").replace("\n", "\\n")
-    return f'"{escaped}"'
+    return f'"{text.translate(_ESCAPES)}"'

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from pipeline.graph.model import Edge, Graph, Node, counted, share
+from pipeline.graph.model import Edge, Graph, Node, counted, share, shown
 
 _SHAPES: Final = {"job": ("[", "]"), "request": ("([", "])"), "external": ("[(", ")]"), "unknown": ("((", "))")}
 
@@ -18,9 +18,7 @@ _CLASSES: Final = {
 
 _STROKES: Final = {"well": "#777777", "troubled": "#c98a00", "failing": "#c62828"}
 
-_ESCAPES: Final = str.maketrans(
-    {"#": "#35;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "&": "#amp;", "`": "#96;", "\n": " ", "\r": " "}
-)
+_ESCAPES: Final = str.maketrans({"#": "#35;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "&": "#amp;", "`": "#96;"})
 
 
 def mermaid(graph: Graph) -> str:
@@ -44,7 +42,7 @@ def _lines(graph: Graph) -> Iterator[str]:
 
 
 def _text(graph: Graph, node: Node) -> str:
-    name = node.name.translate(_ESCAPES) or "?"
+    name = shown(node).translate(_ESCAPES)
     calls, failures = graph.received(node)
     return f"{name}<br/>{share(failures, calls)} failed" if failures > 0 and calls > 0 else name
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from pipeline.digraph import cyclic_components
@@ -13,6 +14,9 @@ FAILING: Final = 0.1
 """The share of failures from which on a node or edge is shown as failing; below it, if there are any, as troubled."""
 
 WIDEST: Final = 6.0
+
+_UNSHOWN: Final = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff\\ufffe\\uffff]")
+"""Characters that XML 1.0 forbids or that break lines."""
 
 
 class Node(NamedTuple):
@@ -47,19 +51,19 @@ class Edge:
         return _trouble(self.calls, self.failures)
 
 
-@dataclass(frozen=True, slots=True)
 class Graph:
     """Edges in order of calls, most first; `cycles` are the strongly connected components that have a cycle."""
 
-    edges: tuple[Edge, ...]
-    nodes: tuple[Node, ...] = field(init=False)
-    cycles: tuple[tuple[Node, ...], ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        nodes = dict.fromkeys(node for edge in self.edges for node in (edge.parent, edge.child))
-        object.__setattr__(self, "nodes", tuple(nodes))
-        components = cyclic_components(_children(self.edges))
-        object.__setattr__(self, "cycles", tuple(tuple(component) for component in components))
+    def __init__(self, edges: Iterable[Edge]) -> None:
+        self.edges = tuple(edges)
+        self.nodes = tuple(dict.fromkeys(node for edge in self.edges for node in (edge.parent, edge.child)))
+        self.cycles = tuple(tuple(component) for component in cyclic_components(_children(self.edges)))
+        self._cycle_of = {node: number for number, cycle in enumerate(self.cycles) for node in cycle}
+        self._most = max((edge.calls for edge in self.edges), default=1)
+        self._received = dict.fromkeys(self.nodes, (0, 0))
+        for edge in self.edges:
+            calls, failures = self._received[edge.child]
+            self._received[edge.child] = calls + edge.calls, failures + edge.failures
 
     def below(self, root: str) -> Graph:
         """Return what is reached from the nodes of this name."""
@@ -71,16 +75,15 @@ class Graph:
                 if child not in reached:
                     reached.add(child)
                     waiting.append(child)
-        return Graph(tuple(edge for edge in self.edges if edge.parent in reached))
+        return Graph(edge for edge in self.edges if edge.parent in reached)
 
     def in_cycle(self, edge: Edge) -> bool:
         """Tell whether the edge is part of a cycle."""
-        return any(edge.parent in cycle and edge.child in cycle for cycle in self.cycles)
+        return edge.parent in self._cycle_of and self._cycle_of[edge.parent] == self._cycle_of.get(edge.child)
 
     def received(self, node: Node) -> tuple[int, int]:
         """Return how often a node was called, and how often that failed."""
-        into = [edge for edge in self.edges if edge.child == node]
-        return sum(edge.calls for edge in into), sum(edge.failures for edge in into)
+        return self._received[node]
 
     def trouble(self, node: Node) -> str:
         """How a node is: `well`, `troubled` or `failing`."""
@@ -88,10 +91,9 @@ class Graph:
 
     def width(self, edge: Edge) -> float:
         """Return how wide an edge is drawn, from 1: ten times the calls are the same step wider."""
-        most = max((edge.calls for edge in self.edges), default=1)
-        if most <= 1 or edge.calls <= 1:
+        if edge.calls <= 1:
             return 1.0
-        return round(1.0 + (WIDEST - 1.0) * math.log(edge.calls) / math.log(most), 1)
+        return round(1.0 + (WIDEST - 1.0) * math.log(edge.calls) / math.log(self._most), 1)
 
     def as_json(self) -> dict[str, Any]:
         """Return everything in the types of JSON."""
@@ -147,7 +149,12 @@ def graph_of(rows: Iterable[Mapping[str, Any]]) -> Graph:
         )
         for row in rows
     ]
-    return Graph(tuple(sorted(edges, key=lambda edge: (-edge.calls, edge.parent, edge.child))))
+    return Graph(sorted(edges, key=lambda edge: (-edge.calls, edge.parent, edge.child)))
+
+
+def shown(node: Node) -> str:
+    """Write a node's name for a picture: `?` for none, and spaces for control characters, which no format may have."""
+    return _UNSHOWN.sub(" ", node.name) or "?"
 
 
 def counted(number: int) -> str:

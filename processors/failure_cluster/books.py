@@ -15,10 +15,11 @@ from processors.failure_cluster.config import FailureClusterConfig, rules_of
 from processors.failure_cluster.coverage import Coverage
 from processors.failure_cluster.ledger import Ledger
 from processors.failure_cluster.loops import Loops
+from processors.failure_cluster.names import Names
 from processors.failure_cluster.records import Records, taken
 from processors.failure_cluster.rings import Levels, Ring
-from processors.failure_cluster.rows import FAULTS, Names, Reading
-from processors.failure_cluster.samples import SAMPLE, Samples, priorities, sampled
+from processors.failure_cluster.rows import TEXTS, Reading
+from processors.failure_cluster.samples import SAMPLE, Samples, sampled
 from processors.failure_cluster.seen import FAILED, Failures, Seen
 from processors.failure_cluster.units import Units
 
@@ -38,7 +39,9 @@ class Step:
 
     bucket: int
     failures: Records = field(default_factory=lambda: np.zeros(0, SAMPLE))
-    faults: pa.Table = field(default_factory=FAULTS.empty_table)
+    texts: pa.Table = field(default_factory=TEXTS.empty_table)
+    """Of these failures, each at its number in `places`."""
+    places: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     cluster: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     """Number in `Books.open`, -1 for none."""
     looping: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
@@ -78,6 +81,8 @@ class Books:
         """The oldest first; those that are resolved stay while they may be reopened."""
         self.open: list[Cluster] = []
         self.coverage = Coverage(())
+        self.waiting: list[int] = []
+        """Units that a rule held for when there was no time for more."""
         self._ignored = np.array([rules.ignore for rules in self.rules], np.bool_)
         self._fine = max(thresholds | {self.burst_window})
         self.longest = max(thresholds | ratios)
@@ -115,58 +120,58 @@ class Books:
         rows = _latest(reading.rows)
         versions = self.seen.versions(rows["key"])
         # whether a row was counted as failed is asked where it may matter: it came before, or it failed
-        asked = np.flatnonzero((versions >= 0) | (rows["fault"] >= 0) | rows["deleted"])
+        asked = np.flatnonzero((versions >= 0) | (rows["texts"] >= 0) | rows["deleted"])
         places = np.full(len(rows), -1, np.int64)
         places[asked] = self.counted.find(rows["key"][asked])
         known = (versions >= 0) | (places >= 0)
         if (places >= 0).any():
             told = places >= 0
             versions[told] = np.maximum(versions[told], self.counted.at(places[told])["version"])
-        failed = rows["fault"] >= 0
+        failed = rows["texts"] >= 0
         newer = ~known | (rows["version"] > versions)
         self._take_back(rows, places, newer & known & (places >= 0) & (~failed | rows["deleted"]))
         self.seen.note(rows["key"][newer], rows["version"][newer], ~known[newer])
         fresh = ~known & ~rows["deleted"]
+        units = rows["unit"]
+        counts = np.bincount(units[fresh], minlength=len(self.units))
         for ring in self.executions.values():
-            ring.add(rows["unit"][fresh])
-        ignored = self._ignored[self.units.rule_numbers[rows["unit"]]]
-        self._sample_passing(taken(rows, fresh & ~failed & ~ignored))
+            ring.add(counts)
+        ignored = self._ignored[self.units.rule_numbers[units]]
+        # most cannot become samples, and need not be moved
+        passing = np.flatnonzero(fresh & ~failed & ~ignored & (rows["priority"] > -np.inf))
+        self._sample_passing(taken(rows, passing))
         failing = np.flatnonzero(newer & failed & ~ignored & (places < 0))
         step = Step(bucket, executions=int(np.count_nonzero(fresh)))
         if len(failing):
-            self._enter_failures(step, bucket, taken(rows, failing), reading.faults)
+            self._enter_failures(step, bucket, taken(rows, failing), reading.texts)
         return step
 
-    def _enter_failures(self, step: Step, bucket: int, rows: Records, faults: pa.Table) -> None:
+    def _enter_failures(self, step: Step, bucket: int, rows: Records, texts: pa.Table) -> None:
         # in order of time, of equal times by key: batches do not matter
         rows = taken(rows, np.lexsort((rows["key"], rows["end"])))
-        faults = faults.take(rows["fault"]).combine_chunks()
         failures = sampled(rows)
         failures["bucket"] = bucket
         failures["peer"] = self.calls.peers(rows)
-        for name in ("fingerprint", "type", "category"):
-            failures[name] = faults.column(name).to_numpy()
-        failures["priority"] = priorities(rows["key"], rows["end"])
         cluster = self.coverage.of(failures, self.names)
         covered = cluster >= 0
         self.ledger.add(bucket, failures["unit"], failures["fingerprint"], covered)
-        self.failed.add(failures["unit"])
-        self.uncovered.add(failures["unit"][~covered])
+        self.failed.add(np.bincount(failures["unit"]))
+        self.uncovered.add(np.bincount(failures["unit"][~covered]))
         counted = np.zeros(len(rows), FAILED)
         for name in ("key", "version", "unit"):
             counted[name] = rows[name]
         counted["bucket"], counted["fingerprint"] = bucket, failures["fingerprint"]
         self.counted.note(counted)
-        self._sample_failing(failures, faults)
-        step.failures, step.faults, step.cluster = failures, faults, cluster
-        step.looping = self._loops(failures, faults)
+        step.failures, step.texts, step.places, step.cluster = failures, texts, rows["texts"].copy(), cluster
+        self._sample_failing(step)
+        step.looping = self._loops(rows)
 
-    def _loops(self, failures: Records, faults: pa.Table) -> npt.NDArray[np.bool_]:
+    def _loops(self, failures: Records) -> npt.NDArray[np.bool_]:
         loops = [rules.retry_loop for rules in self.rules]
         numbers = self.units.rule_numbers[failures["unit"]]
         needed = np.array([loop.retries + 2 for loop in loops], np.int64)[numbers]
         windows = np.array([round(loop.window * SECOND) for loop in loops], np.int64)[numbers]
-        jobs = faults.column("job").to_numpy().copy()
+        jobs = failures["job"].copy()
         jobs[~np.array([loop.enabled for loop in loops], np.bool_)[numbers]] = 0
         return self.loops.failed(jobs, failures["end"], needed, windows)
 
@@ -179,22 +184,21 @@ class Books:
     def _sample_passing(self, rows: Records) -> None:
         if len(rows) == 0:
             return
-        priority = priorities(rows["key"], rows["end"])
-        welcome = np.flatnonzero(self.passing.welcome(rows["unit"], priority))
+        welcome = np.flatnonzero(self.passing.welcome(rows["unit"], rows["priority"]))
         if len(welcome):
             chosen = taken(rows, welcome)
             samples = sampled(chosen)
-            samples["priority"] = priority[welcome]
             samples["peer"] = self.calls.peers(chosen)
             self.passing.offer(samples)
 
-    def _sample_failing(self, failures: Records, faults: pa.Table) -> None:
+    def _sample_failing(self, step: Step) -> None:
+        failures = step.failures
         welcome = np.flatnonzero(self.failing.welcome(failures["unit"], failures["priority"]))
         if len(welcome) == 0:
             return
-        chosen = faults.take(welcome)
+        chosen = step.texts.take(step.places[welcome])
         # as many as a sample has room for, not as many as fail
-        texts = zip(*(chosen.column(name).to_pylist() for name in ("message", "trace_id", "job_id")), strict=True)
+        texts = zip(*(column.to_pylist() for column in chosen.columns), strict=True)
         self.texts.update(zip(failures["key"][welcome].tolist(), texts, strict=True))
         self.failing.offer(taken(failures, welcome))
         if len(self.texts) > 2 * _SAMPLES_IN_ALL:
@@ -221,6 +225,7 @@ class Books:
         idle[0] = False
         for reading in pending:
             idle[reading.rows["unit"]] = False
+        idle[self.waiting] = False
         for cluster in self.clusters:
             for unit in (*cluster.units, *cluster.whole, *(unit for unit, _ in cluster.pairs)):
                 idle[unit] = False
@@ -243,11 +248,9 @@ class Books:
                 texts.update(np.unique(rows[name]).tolist())
             resources.update(np.unique(rows["resource"]).tolist())
         for reading in pending:
-            for name in ("queue", "worker"):
+            for name in ("queue", "worker", "fingerprint", "type", "category"):
                 texts.update(np.unique(reading.rows[name]).tolist())
             resources.update(np.unique(reading.rows["resource"]).tolist())
-            for name in ("fingerprint", "type", "category"):
-                texts.update(np.unique(reading.faults.column(name).to_numpy()).tolist())
         self.names.sweep(texts, resources)
 
 
@@ -257,5 +260,5 @@ def _latest(rows: Records) -> Records:
     again = keys[1:] == keys[:-1]
     if not again.any():
         return rows
-    order = np.lexsort((rows["deleted"], rows["fault"] >= 0, rows["version"], keys))
+    order = np.lexsort((rows["deleted"], rows["texts"] >= 0, rows["version"], keys))
     return taken(rows, order[np.concatenate([keys[order][1:] != keys[order][:-1], [True]])])

@@ -18,8 +18,9 @@ from pipeline import Batch
 from pipeline.arrays import Column
 from pipeline.columns import any_value_text, attributes, hex_text
 from pipeline.hashing import Hashes
+from processors.failure_cluster.names import Names
 from processors.failure_cluster.records import Records
-from processors.failure_cluster.rows import Names, id_hashes
+from processors.failure_cluster.rows import id_hashes
 
 _CLIENT: Final = 3
 _ERROR: Final = 2

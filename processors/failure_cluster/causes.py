@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from processors.failure_cluster.names import Names
 from processors.failure_cluster.records import Records
-from processors.failure_cluster.rows import Names
 
 DEPENDENCY: Final = "dependency"
 QUEUE: Final = "queue"
@@ -85,11 +85,12 @@ def has(rows: Records, attribute: Attribute, names: Names) -> npt.NDArray[np.boo
 def compared(failures: Records, successes: Records, counts: dict[int, int], since: int, names: Names) -> list[Cause]:
     """Return all attributes of the failures, the most telling first.
 
-    `counts` are the failures of each unit. Successes since a time are compared; those before, where a unit has too few.
+    `counts` are the failures of each unit, `successes` are of the same units. Those since a time are compared; those
+    before, where a unit has too few.
     """
     mine = _weights(failures["unit"], counts)
     ours = shares(failures, mine, names)
-    chosen = _same_time(successes[np.isin(successes["unit"], list(counts))], since)
+    chosen = _same_time(successes, since)
     enough = len(chosen) >= ENOUGH
     theirs = shares(chosen, _weights(chosen["unit"], counts), names) if enough else {}
     causes = [

@@ -17,7 +17,8 @@ ENTRY: Final = np.dtype(
         ("unit", np.int32),
         ("count", np.int32),
         ("covered", np.bool_),  # they belong to a cluster, so they open no other
-    ]
+    ],
+    align=True,
 )
 
 OTHER_FAULTS: Final = np.uint64(1)

@@ -11,39 +11,24 @@ import numpy.typing as npt
 
 from pipeline.hashing import Hashes
 from processors.failure_cluster.books import Books, Step
-from processors.failure_cluster.causes import DEPENDENCY, Attribute, Cause, compared, has, rank, shares, telling
+from processors.failure_cluster.causes import DEPENDENCY, Attribute, has, rank, shares
 from processors.failure_cluster.clusters import Cluster, Rule, State, cluster_id
-from processors.failure_cluster.config import Rules
+from processors.failure_cluster.firing import Firing, Judge
 from processors.failure_cluster.ledger import OTHER_FAULTS
 from processors.failure_cluster.records import Records
-from processors.failure_cluster.tail import limit_for, tail_probability
+from processors.failure_cluster.suspects import Suspects
+from processors.failure_cluster.tail import tail_probability
 
 _STANDS_OUT: Final = 0.5
 """A fault that at least so many of a class's failures have is what the cluster is about; else it is the class."""
 
-_RISKY: Final = 0.5
-_TIMES_AS_RISKY: Final = 2.5
-"""Where at least half of the executions with an attribute fail, and so many times fewer of the others, it may be the
-cause even of classes that always have it: a queue, a host."""
-
 _CANDIDATES: Final = 20
 
-_NEVER: Final = 2**31
+_MOST_PLACED: Final = 20
+"""Classes that a rule holds for and that are put into clusters in one step; the others, with fewer failures, wait."""
 
 _SHARED_SECONDS: Final = 15.0
 """How often it is asked what failures of many classes have in common."""
-
-
-@dataclass(frozen=True, slots=True)
-class Firing:
-    """A rule that holds for a unit, from step `since` on."""
-
-    unit: int
-    rule: Rule
-    failures: int
-    since: int
-    limit: int
-    window: int
 
 
 @dataclass(slots=True)
@@ -63,10 +48,8 @@ class Opening:
 
     def __init__(self, books: Books) -> None:
         self._books = books
-        config = books.config
-        hours = 3600 / config.resolution
-        self._improbable = [limit_for(rules.burst.false_alarms, hours) for rules in books.rules]
-        self._least = np.array([_least(rules) for rules in books.rules], np.int64)
+        self._judge = Judge(books)
+        self._suspects = Suspects(books)
         self.turn = 0
         self.refused = 0
         """Clusters that were not opened, for there were too many."""
@@ -75,78 +58,26 @@ class Opening:
         """Open, reopen and extend clusters; return those that were opened or reopened."""
         books = self._books
         rest = step.cluster < 0
-        if not rest.any():
+        if not rest.any() and not books.waiting:
             return []
+        self._suspects.renew()
         begun: list[Cluster] = []
         # first, for a job that fails again and again fires the others in time
         loops = rest & step.looping
         if loops.any():
             self._judge_loops(step, loops, begun)
             rest &= books.coverage.of(step.failures, books.names) < 0
-        for firing in self._firing(step, rest):
+        units = np.union1d(step.failures["unit"][rest], np.array(books.waiting, np.int32))
+        firings = self._judge.firing(units, step.bucket)
+        for firing in firings[:_MOST_PLACED]:
             group = self._group(firing)
             if group is not None:
                 self._place(group, step.bucket, begun)
+        books.waiting = [firing.unit for firing in firings[_MOST_PLACED:]]
         self._judge_shared(step, begun)
         if begun:
             books.reindex()
         return begun
-
-    # one class
-
-    def _firing(self, step: Step, rest: npt.NDArray[np.bool_]) -> list[Firing]:
-        books = self._books
-        totals: dict[int, npt.NDArray[np.int64]] = {}
-
-        def failures(unit: int, window: int) -> int:
-            if window not in totals:
-                totals[window] = books.ledger.uncovered(step.bucket - window + 1, len(books.units))
-            return int(totals[window][unit])
-
-        found = []
-        units = np.unique(step.failures["unit"][rest])
-        # most have failed too seldom for any rule
-        least = self._least[books.units.rule_numbers[units]]
-        often = books.ledger.uncovered(step.bucket - books.longest + 1, len(books.units))[units] >= least
-        for unit in units[often].tolist():
-            rules = books.rules[books.units.rules[unit]]
-            window = books.steps(rules.threshold.window)
-            number = failures(unit, window)
-            of = max(number, int(books.executions[window].totals[unit]))
-            since = step.bucket - window + 1
-            if (
-                rules.threshold.enabled
-                and number > rules.threshold.failures
-                and number >= rules.threshold.min_share * of
-            ):
-                found.append(Firing(unit, Rule.THRESHOLD, number, since, rules.threshold.failures, window))
-                continue
-            if rules.burst.enabled and self._bursts(unit):
-                window, number = books.burst_window, int(books.uncovered.totals[unit])
-                since = step.bucket - books.burst_window - books.uncovered.width + 1
-                found.append(Firing(unit, Rule.BURST, number, since, rules.burst.failures - 1, window))
-                continue
-            window = books.steps(rules.ratio.window)
-            number = failures(unit, window)
-            of = max(number, int(books.executions[window].totals[unit]))
-            if rules.ratio.enabled and number >= rules.ratio.failures and number >= rules.ratio.share * of:
-                since = step.bucket - window + 1
-                found.append(Firing(unit, Rule.RATIO, number, since, rules.ratio.failures - 1, window))
-        names = books.units.names
-        return sorted(found, key=lambda firing: (-firing.failures, names[firing.unit], firing.rule, firing.unit))
-
-    def _bursts(self, unit: int) -> bool:
-        books = self._books
-        rules = books.units.rules[unit]
-        failures = int(books.uncovered.totals[unit])
-        if failures < books.rules[rules].burst.failures:
-            return False
-        executions = max(failures, int(books.executions[books.burst_window].totals[unit]))
-        levels = books.levels
-        probability = tail_probability(
-            failures, executions, float(levels.failures[unit]), float(levels.executions[unit])
-        )
-        return probability < self._improbable[rules]
 
     def _group(self, firing: Firing) -> Group | None:
         books = self._books
@@ -163,68 +94,21 @@ class Opening:
         if faults is not None:
             counts = {fault: counts[fault] for fault in faults.tolist()}
         samples = self._samples(firing.unit, faults, firing.since)
-        causes = self._compared(samples, {firing.unit: sum(counts.values())})
-        return Group(firing, faults, counts, samples, self._suspects(causes))
+        causes = self._suspects.compared(samples, {firing.unit: sum(counts.values())})
+        return Group(firing, faults, counts, samples, self._suspects.among(causes))
 
     def _samples(self, unit: int, faults: Hashes | None, since: int) -> Records:
         """Return the sampled failures of a unit that belong to no cluster."""
         books = self._books
-        rows = books.failing.rows
-        mine = (rows["unit"] == unit) & (rows["bucket"] >= since)
+        rows = books.failing.of([unit])
+        mine = rows["bucket"] >= since
         if faults is not None:
             mine &= np.isin(rows["fingerprint"], faults)
         samples = rows[mine]
         alone: Records = samples[books.coverage.of(samples, books.names) < 0]
         return alone
 
-    def _compared(self, samples: Records, counts: dict[int, int]) -> list[Cause]:
-        books = self._books
-        first = int(samples["end"].min()) if len(samples) else 0
-        return compared(samples, books.passing.rows, counts, first - books.before_ns, books.names)
-
     # what it belongs to
-
-    def _suspects(self, causes: list[Cause]) -> set[Attribute]:
-        share = self._books.config.shared_cause.share
-        suspects = {cause.attribute for cause in telling(causes, share)}
-        for cause in causes:
-            if cause.failures >= share and cause.attribute not in suspects and self._risky(cause.attribute):
-                suspects.add(cause.attribute)
-        return suspects
-
-    def _risky(self, attribute: Attribute) -> bool:
-        """Whether executions with an attribute fail, of whatever class, and others do not."""
-        risk, other = self._risks(attribute)
-        return risk >= _RISKY and risk >= _TIMES_AS_RISKY * other
-
-    def _risks(self, attribute: Attribute) -> tuple[float, float]:
-        """Return the share of failures among executions of the last minutes with an attribute, and without it."""
-        books = self._books
-        failed = books.failed.totals.astype(np.float64)
-        passed = np.maximum(books.executions[books.burst_window].totals - failed, 0)
-        with_it, without = np.zeros(2), np.zeros(2)
-        for place, (rows, totals) in enumerate(((books.failing.rows, failed), (books.passing.rows, passed))):
-            if len(rows) == 0:
-                continue
-            weights = totals[rows["unit"]] / np.bincount(rows["unit"])[rows["unit"]]
-            mine = has(rows, attribute, books.names)
-            with_it[place], without[place] = weights[mine].sum(), weights[~mine].sum()
-        if with_it.sum() == 0 or without.sum() == 0:
-            return 0.0, 1.0
-        return float(with_it[0] / with_it.sum()), float(without[0] / without.sum())
-
-    def _best(self, attributes: dict[Attribute, float]) -> Attribute:
-        """Return the attribute, given with its share in the failures, that fits them best.
-
-        That is by the harmonic mean of the share of failures that have it and the share of executions with it that
-        fail (F1): a host says less than the version that only this host runs, if other jobs run well there.
-        """
-
-        def fit(attribute: Attribute) -> tuple[float, int, Attribute]:
-            share, risk = attributes[attribute], self._risks(attribute)[0]
-            return -round(2 * share * risk / (share + risk), 2) if share + risk else 0.0, rank(attribute[0]), attribute
-
-        return min(attributes, key=fit)
 
     def _place(self, group: Group, bucket: int, begun: list[Cluster]) -> None:
         """Put a group to the cluster that has its fault or its cause, or into a new one."""
@@ -242,7 +126,7 @@ class Opening:
                     cluster.everywhere.update(fault for fault in faults if fault in cluster.faults)
                 elif common and group.firing.unit not in cluster.units:
                     if not common & set(cluster.shared):
-                        cluster.shared.append(self._best(dict.fromkeys(common, 1.0)))
+                        cluster.shared.append(self._suspects.best(dict.fromkeys(common, 1.0)))
                     cluster.suspects = common
                 if cluster.state is State.RESOLVED:
                     self._reopen(cluster, group.samples, bucket)
@@ -349,7 +233,7 @@ class Opening:
         books = self._books
         failures = step.failures
         still = loops & (books.coverage.of(failures, books.names) < 0)
-        ids = step.faults.column("job_id")
+        ids = step.texts.column("job_id")
         units = sorted(np.unique(failures["unit"][still]).tolist(), key=lambda unit: (books.units.names[unit], unit))
         for unit in units:
             mine = np.flatnonzero(still & (failures["unit"] == unit))
@@ -367,7 +251,7 @@ class Opening:
             self._place(group, step.bucket, begun)
             cluster = next((c for c in begun if unit in c.units), None)
             if cluster is not None and cluster.rule is Rule.RETRY_LOOP:
-                for job in ids.take(mine).to_pylist():
+                for job in ids.take(step.places[mine]).to_pylist():
                     if job and job not in cluster.jobs and len(cluster.jobs) < books.config.samples:
                         cluster.jobs.append(job)
 
@@ -405,7 +289,7 @@ class Opening:
             if self._shared(step, rows, mine, weights) and self._tells(rows[mine], attribute, totals):
                 common[attribute] = found[attribute]
         if common:
-            self._open_shared(step, self._best(common), 0, begun)
+            self._open_shared(step, self._suspects.best(common), 0, begun)
 
     def _common_faults(self, rows: Records, weights: npt.NDArray[np.float64]) -> list[int]:
         faults, inverse = np.unique(rows["fingerprint"], return_inverse=True)
@@ -439,7 +323,7 @@ class Opening:
             float(books.levels.failures[units].sum()),
             float(books.levels.executions[units].sum()),
         )
-        return probability < self._improbable[0]
+        return self._judge.improbable(probability)
 
     def _tells(self, rows: Records, attribute: Attribute, totals: npt.NDArray[np.int64]) -> bool:
         """Whether the failures of these classes have the attribute, and their successes have not."""
@@ -448,8 +332,8 @@ class Opening:
         all_rows = books.failing.rows
         all_rows = all_rows[np.isin(all_rows["unit"], list(counts)) & (all_rows["end"] >= rows["end"].min())]
         all_rows = all_rows[books.coverage.of(all_rows, books.names) < 0]
-        causes = [cause for cause in self._compared(all_rows, counts) if cause.attribute == attribute]
-        return attribute in self._suspects(causes)
+        causes = [cause for cause in self._suspects.compared(all_rows, counts) if cause.attribute == attribute]
+        return attribute in self._suspects.among(causes)
 
     def _open_shared(self, step: Step, attribute: Attribute | None, fault: int, begun: list[Cluster]) -> None:
         books = self._books
@@ -489,12 +373,3 @@ class Opening:
             return
         begun.append(cluster)
         books.reindex()
-
-
-def _least(rules: Rules) -> int:
-    """Return the fewest failures that can fire a rule."""
-    return min(
-        rules.threshold.failures + 1 if rules.threshold.enabled else _NEVER,
-        rules.burst.failures if rules.burst.enabled else _NEVER,
-        rules.ratio.failures if rules.ratio.enabled else _NEVER,
-    )

@@ -42,11 +42,10 @@ class Ring:
         self.step = max(step, self.step)
         return left
 
-    def add(self, units: npt.NDArray[np.int32]) -> None:
-        """Count a row of each of these units now."""
-        counts = np.bincount(units, minlength=len(self.totals))
-        self._counts[self.step % self._slots] += counts.astype(np.int32)
-        self.totals += counts
+    def add(self, counts: Counts) -> None:
+        """Add counts, of the first units, to now."""
+        self._counts[self.step % self._slots, : len(counts)] += counts.astype(np.int32)
+        self.totals[: len(counts)] += counts
 
     def clear(self, units: Any) -> None:
         """Forget the counts of units."""

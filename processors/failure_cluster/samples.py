@@ -8,6 +8,7 @@ is kept is a function of the set of executions, so order and batches do not matt
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -15,27 +16,28 @@ import numpy.typing as npt
 
 from pipeline.arrays import changes
 from pipeline.hashing import mixed
-from processors.failure_cluster.records import Records, taken, together
-from processors.failure_cluster.rows import ROW
+from processors.failure_cluster.records import ROW, Records, taken, together
 
-SAMPLE: Final = np.dtype(
-    [
-        *(
-            (name, ROW[name])
-            for name in ("bucket", "start", "end", "key", "trace", "queue", "worker", "resource", "unit")
-        ),
-        ("priority", np.float64),
-        ("peer", np.uint64),
-        ("fingerprint", np.uint64),
-        ("type", np.uint64),
-        ("category", np.uint64),
-    ]
+_COMMON: Final = (
+    "bucket",
+    "priority",
+    "start",
+    "end",
+    "key",
+    "trace",
+    "queue",
+    "worker",
+    "resource",
+    "fingerprint",
+    "type",
+    "category",
+    "unit",
 )
+
+SAMPLE: Final = np.dtype([*((name, ROW[name]) for name in _COMMON), ("peer", np.uint64)], align=True)
 
 FADES_SECONDS: Final = 600.0
 """Of two executions this far apart the newer one is e times as likely to be kept."""
-
-_COMMON: Final = ("bucket", "start", "end", "key", "trace", "queue", "worker", "resource", "unit")
 
 
 def sampled(rows: Records) -> Records:
@@ -58,6 +60,8 @@ class Samples:
     def __init__(self, each: int, limit: int) -> None:
         self._each, self._limit = each, limit
         self._kept = np.zeros(0, SAMPLE)
+        self._units = np.zeros(0, np.int32)
+        """Of those that are kept."""
         self._fresh: list[Records] = []
         self._waiting = 0
         self._floor = np.zeros(0)
@@ -82,6 +86,14 @@ class Samples:
         """All that are kept, unit by unit."""
         self._settle()
         return self._kept
+
+    def of(self, units: Iterable[int]) -> Records:
+        """Return what is kept of some distinct units."""
+        rows = self.rows
+        wanted = np.sort(np.fromiter(units, np.int32))
+        firsts, lasts = (np.searchsorted(self._units, wanted, side) for side in ("left", "right"))
+        spans = [rows[first:last] for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True) if last > first]
+        return together(spans) if spans else rows[:0]
 
     def retire(self, units: npt.NDArray[np.int64]) -> None:
         """Forget units."""
@@ -112,5 +124,6 @@ class Samples:
         rank = np.arange(len(rows)) - np.repeat(starts, np.diff(np.append(starts, len(rows))))
         last = taken(rows, rank == each - 1)
         self._kept = taken(rows, rank < each)
+        self._units = np.ascontiguousarray(self._kept["unit"])
         self.welcome(last["unit"], last["priority"])
         self._floor[last["unit"]] = last["priority"]

@@ -13,12 +13,13 @@ import pyarrow as pa
 from processors.failure_cluster.calls import CALL
 from processors.failure_cluster.clusters import Cluster
 from processors.failure_cluster.ledger import ENTRY
-from processors.failure_cluster.rows import FAULTS, ROW, Reading, joined
+from processors.failure_cluster.records import ROW
+from processors.failure_cluster.rows import TEXTS, Reading, joined
 from processors.failure_cluster.samples import SAMPLE
 from processors.failure_cluster.seen import FAILED
 from processors.failure_cluster.watch import Watch
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raised when an older process could not read what a newer one saved."""
 
 _NOT_ONE: Final = "not a saved state of processor failure_cluster"
@@ -31,6 +32,7 @@ _SHAPES: Final = {
 def saved(watch: Watch) -> bytes:
     """Return everything that the watch knows."""
     books = watch.books
+    watch.read()
     waiting = joined(watch.pending)
     watch.pending = [waiting] if len(waiting.rows) else []
     seen, loops = books.seen.items(), books.loops.state()
@@ -44,7 +46,7 @@ def saved(watch: Watch) -> bytes:
         "resources": list(books.names.resources.items()),
         "messages": [(key, *texts) for key, texts in books.texts.items()],
         "clusters": [cluster.as_json() for cluster in books.clusters],
-        "rings": sorted(books.executions),
+        "waiting": books.waiting,
     }
     columns: dict[str, Any] = {
         "rows": waiting.rows,
@@ -61,7 +63,7 @@ def saved(watch: Watch) -> bytes:
         "level_failures": books.levels.failures,
         "level_executions": books.levels.executions,
         "head": np.frombuffer(orjson.dumps(head), np.uint8),
-        "faults": np.frombuffer(_bytes_of(waiting.faults), np.uint8),
+        "texts": np.frombuffer(_bytes_of(waiting.texts), np.uint8),
     }
     for name, ring in (("uncovered", books.uncovered), ("failed", books.failed), *_named(books.executions)):
         columns[f"ring_{name}"], step = ring.state()
@@ -87,7 +89,7 @@ def restore(watch: Watch, state: bytes) -> None:
 
 def _take_over(watch: Watch, head: dict[str, Any], columns: dict[str, Any]) -> None:
     if head["format"] != FORMAT:
-        raise ValueError(f"{_NOT_ONE} in format {FORMAT}")
+        raise ValueError(f"the saved state has format {head['format']}, and this version reads {FORMAT}")
     for name, shape in _SHAPES.items():
         if columns[name].dtype != shape:
             raise ValueError(f"{_NOT_ONE}: the columns differ")
@@ -95,11 +97,12 @@ def _take_over(watch: Watch, head: dict[str, Any], columns: dict[str, Any]) -> N
     if head["step_ns"] != books.step_ns:
         raise ValueError("the saved state has another resolution")
     watch.next, watch.newest = head["next"], head["newest"]
-    books.units.load(head["units"]["names"], head["units"]["free"])
+    books.units.load(**head["units"])
     books.names.texts = dict(head["texts"])
     books.names.resources = {number: tuple(map(tuple, pairs)) for number, pairs in head["resources"]}
     books.texts = {key: (message, trace, job) for key, message, trace, job in head["messages"]}
     books.clusters = [Cluster.from_json(cluster) for cluster in head["clusters"]]
+    books.waiting = head["waiting"]
     books.ledger.load(columns["entries"])
     books.counted.load(columns["counted"])
     books.calls.load(columns["calls"])
@@ -113,8 +116,8 @@ def _take_over(watch: Watch, head: dict[str, Any], columns: dict[str, Any]) -> N
             ring.load(columns[f"ring_{name}"], int(columns[f"step_{name}"][0]))
     rows = columns["rows"]
     if len(rows):
-        faults = pa.ipc.open_stream(columns["faults"].tobytes()).read_all().cast(FAULTS).combine_chunks()
-        watch.pending = [Reading(rows, faults)]
+        texts = pa.ipc.open_stream(columns["texts"].tobytes()).read_all().cast(TEXTS).combine_chunks()
+        watch.pending = [Reading(rows, texts)]
     books.reindex()
 
 

@@ -12,7 +12,8 @@ from pipeline.hashing import Hashes
 from processors.failure_cluster.records import Records
 
 FAILED: Final = np.dtype(
-    [("key", np.uint64), ("version", np.int64), ("bucket", np.int64), ("fingerprint", np.uint64), ("unit", np.int32)]
+    [("key", np.uint64), ("version", np.int64), ("bucket", np.int64), ("fingerprint", np.uint64), ("unit", np.int32)],
+    align=True,
 )
 """A failure that was counted: where to take it back."""
 

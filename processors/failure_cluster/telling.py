@@ -34,15 +34,14 @@ _SEVERITIES: Final = tuple(Severity)
 
 def describe(books: Books, cluster: Cluster) -> None:
     """Look anew at what the failures of an open cluster have in common, and pick samples of them."""
-    rows = books.failing.rows
-    rows = rows[np.isin(rows["unit"], list(cluster.units))]
+    rows = books.failing.of(cluster.units)
     number = next(place for place, other in enumerate(books.open) if other is cluster)
     rows = rows[books.coverage.of(rows, books.names) == number]
     rows = rows[rows["end"] >= cluster.first_at]
     if len(rows) == 0:
         return
     cluster.causes = told(
-        compared(rows, books.passing.rows, cluster.units, cluster.first_at - books.before_ns, books.names)
+        compared(rows, books.passing.of(cluster.units), cluster.units, cluster.first_at - books.before_ns, books.names)
     )
     fault, kind = _commonest(books, cluster), ("", "")
     of_fault = rows[rows["fingerprint"] == fault]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,8 @@ class Units:
         self._rules: npt.NDArray[np.int64] | None = None
         self.names: list[str] = [OTHER_NAME]
         self.rules: list[int] = [0]
+        self._queues: list[str] = [""]
+        """The queue on which a unit was seen first: says which override is meant when the rules have changed."""
         self._free: list[int] = []
         self.crowded = False
         """Whether a class found no number since `retire` was called."""
@@ -78,11 +80,14 @@ class Units:
 
     def number(self, job_class: str, queue: str) -> int:
         """Return the unit of a class on a queue."""
-        rules = next((n for n, override in enumerate(self._overrides, 1) if override.matches(job_class, queue)), 0)
+        rules = self._rules_for(job_class, queue)
         number = self._numbers.get((job_class, rules))
         if number is None:
-            number = self._new(job_class, rules)
+            number = self._new(job_class, rules, queue)
         return number
+
+    def _rules_for(self, job_class: str, queue: str) -> int:
+        return next((n for n, override in enumerate(self._overrides, 1) if override.matches(job_class, queue)), 0)
 
     @property
     def rule_numbers(self) -> npt.NDArray[np.int64]:
@@ -91,14 +96,15 @@ class Units:
             self._rules = np.array(self.rules, np.int64)
         return self._rules
 
-    def _new(self, job_class: str, rules: int) -> int:
+    def _new(self, job_class: str, rules: int, queue: str) -> int:
         if self._free:
             number = self._free.pop()
-            self.names[number], self.rules[number] = job_class, rules
+            self.names[number], self.rules[number], self._queues[number] = job_class, rules, queue
         elif len(self.names) <= self._limit:
             number = len(self.names)
             self.names.append(job_class)
             self.rules.append(rules)
+            self._queues.append(queue)
         else:
             self.crowded = True
             return OTHER
@@ -108,23 +114,29 @@ class Units:
 
     def retire(self, numbers: Iterable[int]) -> None:
         """Free the numbers of idle units, for classes to come."""
-        for number in sorted(set(numbers) - {OTHER}, reverse=True):
-            if self._numbers.pop((self.names[number], self.rules[number]), None) is not None:
-                self._free.append(number)
+        free = set(self._free)
+        for number in sorted(set(numbers) - {OTHER} - free, reverse=True):
+            key = self.names[number], self.rules[number]
+            if self._numbers.get(key) == number:
+                del self._numbers[key]
+            self._free.append(number)
         self._known = HashTable()
         self.crowded = False
 
-    def as_json(self) -> dict[str, list[object]]:
-        return {"names": list(self.names), "rules": list(self.rules), "free": list(self._free)}
+    def as_json(self) -> dict[str, Any]:
+        return {"names": list(self.names), "queues": list(self._queues), "free": list(self._free)}
 
-    def load(self, names: list[str], free: list[int]) -> None:
-        """Take over numbers that were given; the rules are those that hold for the class now."""
-        self.names, self._free = [OTHER_NAME, *names[1:]], list(free)
-        self.rules = [0]
+    def load(self, names: list[str], queues: list[str], free: list[int]) -> None:
+        """Take over numbers that were given; the rules are those that hold for the class and queue now.
+
+        Where rules have changed, two units may have become one: the first is counted on, the other is idle from now.
+        """
+        self.names, self._queues, self._free = [OTHER_NAME, *names[1:]], list(queues), list(free)
+        pairs = zip(self.names[1:], self._queues[1:], strict=True)
+        self.rules = [0, *(self._rules_for(name, queue) for name, queue in pairs)]
         gone = set(free)
-        for number, name in enumerate(self.names[1:], 1):
-            rules = next((n for n, override in enumerate(self._overrides, 1) if override.matches(name, "")), 0)
-            self.rules.append(rules)
-            if number not in gone:
-                self._numbers.setdefault((name, rules), number)
-        self._rules = None
+        self._numbers = {}
+        for number, key in enumerate(zip(self.names, self.rules, strict=True)):
+            if number != OTHER and number not in gone:
+                self._numbers.setdefault(key, number)
+        self._known, self._rules = HashTable(), None

@@ -15,7 +15,7 @@ from processors.failure_cluster.clusters import Cluster, State
 from processors.failure_cluster.config import FailureClusterConfig
 from processors.failure_cluster.opening import Opening
 from processors.failure_cluster.records import Records, taken
-from processors.failure_cluster.rows import Reading, joined, read, rest_of
+from processors.failure_cluster.rows import Reading, Unread, joined, read, rest_of
 from processors.failure_cluster.telling import Change, describe
 
 _LATEST_SECONDS: Final = 3600.0
@@ -23,6 +23,9 @@ _LATEST_SECONDS: Final = 3600.0
 
 _MOST_IDLE_STEPS: Final = 5000
 """Empty steps that are gone through one by one; a longer silence is gone through in longer strides."""
+
+_MOST_UNREAD: Final = 16_384
+"""Rows that are read at once."""
 
 _MOST_FAULTS: Final = 1000
 """Faults that are counted in a cluster."""
@@ -54,6 +57,7 @@ class Watch:
         self._quiet = self.books.steps(config.quiet_after)
         self._resolve = self.books.steps(config.resolve_after)
         self._reopen = self.books.steps(config.reopen_within)
+        self._unread: list[Unread] = []
         self.pending: list[Reading] = []
         self.next: int | None = None
         """The first step that is not decided."""
@@ -63,7 +67,7 @@ class Watch:
 
     @property
     def waiting(self) -> int:
-        return sum(len(reading.rows) for reading in self.pending)
+        return sum(len(part.ends) for part in self._unread) + sum(len(reading.rows) for reading in self.pending)
 
     def learn(self, batch: Batch) -> None:
         """Take what spans say of calls."""
@@ -71,24 +75,31 @@ class Watch:
 
     def take(self, batch: Batch, now: int | None = None) -> list[Change]:
         """Take job rows and decide what is due. `now` is the wall clock's time, if it is known."""
-        reading = read(batch, self.books.units, self.books.names)
-        rows = reading.rows
-        if len(rows) == 0:
+        arrived = Unread.of(batch)
+        ends = arrived.ends
+        if len(ends) == 0:
             return []
-        ends = rows["end"]
         if now is not None:
             # a clock that is ahead must not make all others late
             ahead = ends > now + self._lateness_ns
             self.counts.ahead += int(np.count_nonzero(ahead))
-            rows["end"][ahead] = now
-            rows["start"] = np.minimum(rows["start"], ends)
-        step_ns = self.books.step_ns
-        rows["bucket"] = ends // step_ns
+            ends[ahead] = now
         if self.next is None:
-            self.next = int(rows["bucket"].min()) - self._lateness_ns // step_ns - 1
+            self.next = (int(ends.min()) - self._lateness_ns) // self.books.step_ns - 1
         self.newest = max(self.newest, int(ends.max()))
-        self.pending.append(self._punctual(reading, self.next))
+        self._unread.append(arrived)
+        if sum(len(part.ends) for part in self._unread) >= _MOST_UNREAD:
+            self.read()
         return self.advance(self.newest - self._lateness_ns)
+
+    def read(self) -> None:
+        """Read what came."""
+        if self._unread and self.next is not None:
+            books = self.books
+            reading = read(self._unread, books.units, books.names, books.passing)
+            reading.rows["bucket"] = reading.rows["end"] // books.step_ns
+            self.pending.append(self._punctual(reading, self.next))
+            self._unread = []
 
     @property
     def _lateness_ns(self) -> int:
@@ -108,20 +119,21 @@ class Watch:
         rows["bucket"][late] = following
         self.counts.late += int(np.count_nonzero(late & ~old))
         self.counts.ignored += int(np.count_nonzero(old))
-        return rest_of(taken(rows, ~old), reading.faults) if old.any() else reading
+        return rest_of(taken(rows, ~old), reading.texts) if old.any() else reading
 
     def advance(self, until: int) -> list[Change]:
         """Decide the steps that are over at a time, and return what became of clusters."""
         end = until // self.books.step_ns
         if self.next is None or end <= self.next:
             return []
+        self.read()
         changes: list[Change] = []
         reading = self._ready(end)
         rows = _ordered(reading.rows)
         for first, last in pairwise(runs(rows["bucket"]).tolist() if len(rows) else ()):
             bucket = int(rows["bucket"][first])
             self._idle(self.next, bucket, changes)
-            self._decide(bucket, Reading(rows[first:last], reading.faults), changes)
+            self._decide(bucket, Reading(rows[first:last], reading.texts), changes)
             self.next = bucket + 1
         self._idle(self.next, end, changes)
         self.next = end
@@ -137,8 +149,8 @@ class Watch:
             elif not due.any():
                 later.append(reading)
             else:
-                ready.append(rest_of(taken(reading.rows, due), reading.faults))
-                later.append(rest_of(taken(reading.rows, ~due), reading.faults))
+                ready.append(rest_of(taken(reading.rows, due), reading.texts))
+                later.append(rest_of(taken(reading.rows, ~due), reading.texts))
         self.pending = later
         return joined(ready)
 
@@ -152,7 +164,7 @@ class Watch:
         step = books.enter(bucket, reading)
         self.counts.executions += step.executions
         self.counts.failures += len(step.failures)
-        if len(step.failures):
+        if len(step.failures) or books.waiting:
             self._add(step)
             for cluster in self._opening.judge(step):
                 self._tell(cluster, cluster.opened(), bucket, changes)

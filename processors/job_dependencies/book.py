@@ -123,7 +123,7 @@ class Book:
         after = told["key"][newer]
         for name in TOLD:
             self._rows[name][rows] = told[name][newer]
-        fresh = told[found < 0]
+        fresh = told.compress(found < 0)
         start, self._row_count = self._row_count, self._row_count + len(fresh)
         self._rows = with_room(self._rows, start, self._row_count)
         self._rows[start : self._row_count] = fresh
@@ -198,13 +198,13 @@ class Book:
         number = int(np.count_nonzero(gone))
         if number == 0:
             return 0
-        jobs = self.jobs[~gone]
+        jobs = self.jobs.compress(~gone)
         row_jobs = self._keys.find(self.rows["key"])
         # places for merged rows go with what they were merged into
         alias = self.rows["alias"]
         row_jobs = np.where((row_jobs < 0) & (alias >= 0), row_jobs[alias], row_jobs)
         kept = (row_jobs >= 0) & ~gone[row_jobs]
-        rows = self.rows[kept]
+        rows = self.rows.compress(kept)
         place = np.where(kept, np.cumsum(kept) - 1, NONE)
         rows["alias"] = np.where(rows["alias"] >= 0, place[rows["alias"]], NONE)
         self.load(rows, jobs)

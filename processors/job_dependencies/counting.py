@@ -63,18 +63,16 @@ class FanOut:
 
 @dataclass(slots=True, eq=False)
 class Counted:
-    """What was new: calls by jobs and requests on edges, and the executions and requests that made the most."""
+    """What was new: calls on edges, and how many calls the executions and requests that made them have made."""
 
     jobs: Rows
     """The jobs whose call was counted or moved."""
     edges: npt.NDArray[np.int32]
     """For each of them its edge."""
-    crowds: Hashes
-    """Executions and requests that now have more calls than before, over all edges, ..."""
     sizes: Rows
-    """... how many, ..."""
+    """Of each execution or request that made one of the calls: how many it has made now, over all edges, ..."""
     examples: Rows
-    """... and one of the jobs that they enqueued."""
+    """... and one of the jobs that it enqueued."""
 
 
 _ALL_EDGES = np.int32(-2)
@@ -87,7 +85,7 @@ def count_jobs(
     """Add to `tally` what is new or different of the jobs that are `due`, and note in the book what was counted."""
     chosen = due & decision.called
     edge = np.full(len(jobs), NONE, np.int32)
-    edge[chosen] = edges.numbers(decision.edge[chosen])
+    edge[chosen] = edges.numbers(decision.edge.compress(chosen))
     before = book.jobs["edge"][jobs]
     due_rows = due[decision.numbers]
     _count_executions(book, tally, decision.rows[due_rows], edge[decision.numbers[due_rows]])
@@ -103,14 +101,14 @@ def count_jobs(
         ("parent_key", decision.parent_key),
     ):
         book.jobs[name][jobs[moved]] = values[moved]
-    crowds, sizes, examples = _add_calls(fan_out, tally, book, jobs[come], 1)
-    return Counted(jobs[come], edge[come], crowds, sizes, jobs[come][examples])
+    sizes, examples = _add_calls(fan_out, tally, book, jobs[come], 1)
+    return Counted(jobs[come], edge[come], sizes, jobs[come][examples])
 
 
-def _add_calls(fan_out: FanOut, tally: Tally, book: Book, jobs: Rows, number: int) -> tuple[Hashes, Rows, Rows]:
-    """Count calls once more or once less; return the instances, how many calls they have now, and a call of each."""
+def _add_calls(fan_out: FanOut, tally: Tally, book: Book, jobs: Rows, number: int) -> tuple[Rows, Rows]:
+    """Count calls once more or once less; return how many each instance has now, and the place of a call of it."""
     if len(jobs) == 0:
-        return np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.int64)
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
     instances, edges, times = (book.of_jobs(jobs, name) for name in ("instance", "edge", "time"))
     places, before, after = fan_out.add(instances, edges, number)
     parents = np.zeros(len(jobs), np.int64)
@@ -119,36 +117,34 @@ def _add_calls(fan_out: FanOut, tally: Tally, book: Book, jobs: Rows, number: in
     size[places] = after if number > 0 else 0
     tally.add(counts(edges, times, calls=number, parents=parents, fan_out=size))
     places, _, after = fan_out.add(instances, np.full(len(jobs), _ALL_EDGES), number)
-    return instances[places], after, places
+    return after, places
 
 
 def _count_executions(book: Book, tally: Tally, rows: Rows, edge: npt.NDArray[np.int32]) -> None:
     """Count executions and failures on the edges of their jobs, each once, and take back those that are no more."""
-    before = book.of_rows(rows, "edge")
-    after = np.where(book.of_rows(rows, "execution") & ~book.of_rows(rows, "deleted"), edge, NONE)
-    failure = book.of_rows(rows, "failed") & (after >= 0)
-    failure_before = book.of_rows(rows, "counted_failure")
+    told = book.rows.take(rows)
+    before, failure_before = told["edge"], told["counted_failure"]
+    after = np.where(told["execution"] & ~told["deleted"], edge, NONE)
+    failure = told["failed"] & (after >= 0)
     changed = np.flatnonzero((before != after) | (failure != failure_before))
     if len(changed) == 0:
         return
-    rows, before, after = rows[changed], before[changed], after[changed]
+    rows, told, before, after = rows[changed], told.take(changed), before[changed], after[changed]
     failure, failure_before = failure[changed], failure_before[changed]
-    times = book.of_rows(rows, "time")
+    times = told["time"]
     was = before >= 0
     if was.any():
         tally.add(counts(before[was], times[was], executions=-1, failures=-failure_before[was].astype(int)))
     now = after >= 0
-    fresh = now & ~book.of_rows(rows, "sampled")
-    some = rows[fresh]
+    fresh = now & ~told["sampled"]
     tally.add(
         counts(after[now], times[now], executions=1, failures=failure[now].astype(int)),
-        samples(after[fresh], times[fresh], book.of_rows(some, "latency")),
-        samples(after[fresh], times[fresh], book.of_rows(some, "duration").astype(np.int64)),
+        samples(after[fresh], times[fresh], told["latency"][fresh]),
+        samples(after[fresh], times[fresh], told["duration"][fresh].astype(np.int64)),
     )
-    # column by column: whole records are copied one by one
     book.rows["edge"][rows] = after
     book.rows["counted_failure"][rows] = failure
-    book.rows["sampled"][some] = True
+    book.rows["sampled"][rows[fresh]] = True
 
 
 def count_clients(
@@ -171,7 +167,7 @@ def count_clients(
     execution = (row >= 0) & book.of_rows(row, "execution")
     lost = found.open & late
     counted = (execution | lost) & ~book.are_rows(clients["span"])
-    calls, row, execution = clients[counted], row[counted], execution[counted]
+    calls, row, execution = clients.compress(counted), row[counted], execution[counted]
     job_class = np.where(execution, book.of_rows(row, "job_class"), 0)
     edge = edges.numbers(
         edges_of(
@@ -205,6 +201,6 @@ def count_clients(
         samples(edge, calls["time"], calls["duration"].astype(np.int64)),
     )
     waiting = found.open & ~late
-    left = clients[waiting]
+    left = clients.compress(waiting)
     left["at"] = found.at[waiting]
     return left

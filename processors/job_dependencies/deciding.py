@@ -6,7 +6,7 @@ Pure: the result depends on what the book and the ancestry know, not on the orde
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +20,6 @@ from processors.job_dependencies.facts import NONE, NodeKind, Records
 from processors.job_dependencies.names import edges_of
 
 Mask = npt.NDArray[np.bool_]
-
-
-_LOOKED_AT: Final = (
-    *("deleted", "execution", "retry", "unsent", "has_parent", "link", "job_class", "service", "name_key", "time"),
-    *("trace_hi", "trace_lo"),
-)
-"""What is read of rows: column by column, because whole records are copied one by one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -56,7 +49,7 @@ def decide(book: Book, ancestry: Ancestry, jobs: Rows) -> Decision:
     """Return what is to be counted of `jobs`, and note in the book what others ask of them."""
     size = len(jobs)
     numbers, rows = book.members(jobs)
-    told = {name: book.of_rows(rows, name) for name in _LOOKED_AT}
+    told = book.rows.take(rows)
     live = ~told["deleted"]
     execution = live & told["execution"]
     # an enqueue that is the job's own, then an execution, then what else there is

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline import Batch
+from pipeline.arrays import Column
+from pipeline.batch import one_array
 
 Records = npt.NDArray[Any]
-"""An array of one of the types below."""
+"""An array of one of the types below. `take` and `compress` pick whole records ten times as fast as `[...]` does."""
 
 NONE: Final = -1
 """No row, no edge."""
@@ -121,3 +127,10 @@ def with_room(records: Records, used: int, size: int) -> Records:
     grown = np.zeros(max(size, 2 * len(records)), records.dtype)
     grown[:used] = records[:used]
     return grown
+
+
+def columns_of(batches: Sequence[Batch], names: Sequence[str]) -> dict[str, Column]:
+    """Return columns of batches of one kind, each as one array; a single batch is not copied."""
+    tables = [batch.table.select(names) for batch in batches]
+    table = tables[0] if len(tables) == 1 else pa.concat_tables(tables)
+    return {name: one_array(table.column(name)) for name in names}

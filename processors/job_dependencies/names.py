@@ -115,13 +115,13 @@ class Edges:
             distinct, firsts = np.unique(hashes[unknown], return_index=True)
             # at most so many, and in the order of the rows
             firsts = np.sort(firsts)[: max(self._limit - len(self), 0)]
-            self.add(edges[unknown[firsts]])
+            self.add(edges.take(unknown[firsts]))
             if len(firsts) < len(distinct):
                 found = self._numbers.find(hashes)
                 edges = edges.copy()
                 edges[found < 0] = _merged(edges[found < 0])
                 hashes = _hashes(edges)
-                rest = edges[found < 0]
+                rest = edges.compress(found < 0)
                 _, some = np.unique(_hashes(rest), return_index=True)
                 self.add(rest[np.sort(some)])
             found = self._numbers.find(hashes)
@@ -132,7 +132,7 @@ class Edges:
         hashes = _hashes(edges)
         new = self._numbers.find(hashes) < 0
         self._numbers.add(hashes[new], np.arange(len(self), len(self) + np.count_nonzero(new)))
-        self.table = np.concatenate([self.table, edges[new]])
+        self.table = np.concatenate([self.table, edges.compress(new)])
 
 
 def edges_of(columns: Sequence[npt.NDArray[Any] | int], rows: int) -> Records:

@@ -36,6 +36,12 @@ _QUIET_INTERVALS: Final = 10
 _NAMES_AN_EDGE: Final = 4
 """Names that may be known for each edge that may be: requests and hosts that no job has to do with are among them."""
 
+_ROWS_AT_ONCE: Final = 16_384
+"""So many rows are read together, or what came until a tick: columns have a price each, however short they are."""
+
+_UNREAD_SHARE: Final = 8
+"""One in so many of max_bytes may be rows that are not read yet."""
+
 _FORGET_SHARE: Final = 4
 """Jobs that are out of the window are taken out once they are one in so many: it costs as much as building anew."""
 
@@ -78,6 +84,7 @@ class JobDependencies(Processor[JobDependenciesConfig], Durable):
         self._reader = SpanReader(self._know.names)
         self._tally = Tally(int(config.interval * 1e9))
         self._alerts: list[Alert] = []
+        self._unread: dict[Kind, list[Batch]] = {Kind.SPANS: [], Kind.JOBS: []}
         self._arrived: tuple[list[Hashes], list[Records]] = ([], [])
         self._next_step: float | None = None
         self._next_writing: float | None = None
@@ -131,29 +138,38 @@ class JobDependencies(Processor[JobDependenciesConfig], Durable):
 
     def process(self, batch: Batch) -> Iterable[Batch]:
         if batch.rows:
-            if batch.kind is Kind.SPANS:
-                self._read_spans(batch)
-            else:
-                evidence = evidence_of(batch, self._know.names)
-                # stamped with the tick to come, which tells their time
-                self._arrived[0].append(self._know.book.absorb(evidence, self._ticks + 1))
+            unread = self._unread[batch.kind]
+            unread.append(batch)
+            if (
+                sum(part.rows for part in unread) >= _ROWS_AT_ONCE
+                or sum(part.nbytes for part in unread) * _UNREAD_SHARE > self.config.max_bytes
+            ):
+                self._read()
         return (batch,)
 
-    def _read_spans(self, batch: Batch) -> None:
-        calls = self._reader.read(batch)
-        ancestry = self._know.ancestry
-        ancestry.add(calls.spans, calls.parents)
-        ancestry.add_requests(calls.requests, calls.request_names, calls.request_services)
-        if len(calls.clients):
-            self._arrived[1].append(calls.clients)
-        ancestry.shrink(self.config.max_bytes * _ANCESTRY_SHARE // 8)
+    def _read(self) -> None:
+        """Take in what the batches say that came since the last time; a few large reads cost less than many small."""
+        spans, jobs = self._unread[Kind.SPANS], self._unread[Kind.JOBS]
+        know = self._know
+        if spans:
+            calls = self._reader.read(spans)
+            know.ancestry.add(calls.spans, calls.parents)
+            know.ancestry.add_requests(calls.requests, calls.request_names, calls.request_services)
+            if len(calls.clients):
+                self._arrived[1].append(calls.clients)
+            know.ancestry.shrink(self.config.max_bytes * _ANCESTRY_SHARE // 8)
+        if jobs:
+            # stamped with the tick to come, which tells their time
+            self._arrived[0].append(know.book.absorb(evidence_of(jobs, know.names), self._ticks + 1))
+        spans.clear()
+        jobs.clear()
 
     def wake_at(self) -> float | None:
         if self._drained:
             return None
         know = self._know
         times = []
-        if self._arrived[0] or self._arrived[1] or self._restored_at is not None:
+        if any(self._unread.values()) or any(self._arrived) or self._restored_at is not None:
             # before the first tick it is not known what the time is; 0 has passed long ago: the engine ticks at once
             times.append(0.0)
         if len(know.waiting):
@@ -196,10 +212,12 @@ class JobDependencies(Processor[JobDependenciesConfig], Durable):
     def nbytes(self) -> int:
         """Memory of everything that is kept."""
         arrived = sum(part.nbytes for parts in self._arrived for part in parts)
-        return self._know.nbytes + self._tally.nbytes + arrived
+        unread = sum(batch.nbytes for batches in self._unread.values() for batch in batches)
+        return self._know.nbytes + self._tally.nbytes + arrived + unread
 
     def _begin(self, now: float) -> None:
         """Give what came since the last tick its time."""
+        self._read()
         know = self._know
         if self._restored_at is not None:
             know.shift(now - self._restored_at)

@@ -5,6 +5,7 @@ Names of attributes: OpenTelemetry's semantic conventions, those of today first,
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,8 +18,8 @@ from pipeline import Batch
 from pipeline.arrays import Column, parents_of, unnest
 from pipeline.batch import one_array
 from pipeline.columns import any_value_text, attributes
-from pipeline.hashing import Hashes, span_hashes, words_of
-from processors.job_dependencies.facts import CLIENT, Records, blank
+from pipeline.hashing import Hashes, hashes_in_traces, trace_hashes, words_of
+from processors.job_dependencies.facts import CLIENT, Records, blank, columns_of
 from processors.job_dependencies.names import Codes, Names
 
 _SERVER, _CLIENT, _PRODUCER = 2, 3, 4
@@ -42,6 +43,11 @@ _KEYS: Final = tuple(
     key
     for keys in (*(_PEER, _DATABASE, _DATABASE_NAME, _MESSAGING, _DESTINATION, _HOST, _URL, _RPC, _ROUTE, _METHOD),)
     for key in keys
+)
+
+_COLUMNS: Final = (
+    *("trace_id", "span_id", "parent_span_id", "kind", "name", "attributes", "status"),
+    *("start_time_unix_nano", "end_time_unix_nano"),
 )
 
 _HOST_OF_URL: Final = r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^@/?#]*@)?(?P<host>\[[^\]]*\]|[^:/?#]+)"
@@ -73,18 +79,19 @@ class SpanReader:
         # decoding gives small side tables out again; an entry keeps its table, so that no other has its id
         self._services: dict[int, tuple[pa.Table, Codes]] = {}
 
-    def read(self, batch: Batch) -> Calls:
-        """Return what the spans of a batch say."""
-        trace = words_of(batch.column("trace_id"), 16)
-        spans = span_hashes(trace, words_of(batch.column("span_id"), 8)[:, 0])
-        parents = span_hashes(trace, words_of(batch.column("parent_span_id"), 8)[:, 0])
-        kinds = batch.column("kind").to_numpy()
+    def read(self, batches: Sequence[Batch]) -> Calls:
+        """Return what the spans of some batches say."""
+        columns = columns_of(batches, _COLUMNS)
+        traces = trace_hashes(words_of(columns["trace_id"], 16))
+        spans = hashes_in_traces(traces, words_of(columns["span_id"], 8)[:, 0])
+        parents = hashes_in_traces(traces, words_of(columns["parent_span_id"], 8)[:, 0])
+        kinds = columns["kind"].to_numpy()
         servers = np.flatnonzero(kinds == _SERVER)
         clients = np.flatnonzero((kinds == _CLIENT) | (kinds == _PRODUCER))
-        services = self._services_of(batch)
+        services = np.concatenate([self._services_of(batch) for batch in batches])
         if len(servers) or len(clients):
-            texts = _Texts(batch)
-            request_names = self._request_names(batch, texts, servers)
+            texts = _Texts(columns["attributes"])
+            request_names = self._request_names(columns["name"], texts, servers)
             called, targets = self._targets(texts, clients, kinds)
             clients = clients[called]
         else:
@@ -95,7 +102,7 @@ class SpanReader:
             requests=spans[servers],
             request_names=request_names,
             request_services=services[servers],
-            clients=_clients(batch, clients, spans, parents, targets, services),
+            clients=_clients(columns, clients, spans, parents, targets, services),
         )
 
     def _services_of(self, batch: Batch) -> Codes:
@@ -110,14 +117,14 @@ class SpanReader:
             self._services[id(side)] = seen
         return seen[1].take(batch.column("resource").to_numpy())
 
-    def _request_names(self, batch: Batch, texts: _Texts, servers: npt.NDArray[np.int64]) -> Codes:
+    def _request_names(self, spans: Column, texts: _Texts, servers: npt.NDArray[np.int64]) -> Codes:
         """Return the number of `METHOD /route` where the span has a route, else of its name."""
         route, method = texts.first(_ROUTE, servers), texts.first(_METHOD, servers)
         routed = route >= 0
         names = np.zeros(len(servers), np.int32)
         if not routed.all():
             nameless: Column = pa.array(servers[~routed])
-            names[~routed] = self._names.numbers(batch.column("name").take(nameless))
+            names[~routed] = self._names.numbers(spans.take(nameless))
         forms = np.zeros(np.count_nonzero(routed), np.int64)
         names[routed] = self._numbers(texts, forms, method[routed], route[routed], " ")
         return names
@@ -164,10 +171,10 @@ class SpanReader:
 
 
 class _Texts:
-    """The texts of the attributes that are asked for, as numbers of the distinct texts of the batch."""
+    """The texts of the attributes that are asked for, as numbers of the distinct texts among them."""
 
-    def __init__(self, batch: Batch) -> None:
-        offsets, items = unnest(batch.column("attributes"))
+    def __init__(self, spans: Column) -> None:
+        offsets, items = unnest(spans)
         keys = pc.index_in(items.field("key"), value_set=pa.array(_KEYS, pa.string()))
         codes = keys.fill_null(-1).to_numpy()
         places = np.flatnonzero(codes >= 0)
@@ -188,7 +195,7 @@ class _Texts:
         for code, key in enumerate(_KEYS):
             chosen = order[bounds[code] : bounds[code + 1]]
             if len(chosen):
-                column = np.full(batch.rows, -1, np.int64)
+                column = np.full(len(spans), -1, np.int64)
                 # back to front, so that the first of equal keys is written last
                 column[rows[chosen][::-1]] = numbers[chosen][::-1]
                 self._of_key[key] = column
@@ -226,7 +233,7 @@ class _Texts:
 
 
 def _clients(
-    batch: Batch,
+    columns: Mapping[str, Column],
     rows: npt.NDArray[np.int64],
     spans: Hashes,
     parents: Hashes,
@@ -237,11 +244,11 @@ def _clients(
     below = parents[rows] != 0
     rows = rows[below]
     clients = blank(len(rows), CLIENT)
-    start = batch.column("start_time_unix_nano").to_numpy()[rows]
-    end = batch.column("end_time_unix_nano").to_numpy()[rows]
+    start = columns["start_time_unix_nano"].to_numpy()[rows]
+    end = columns["end_time_unix_nano"].to_numpy()[rows]
     clients["span"], clients["at"], clients["told"] = spans[rows], parents[rows], np.nan
     clients["target"], clients["service"] = targets[below], services[rows]
     clients["time"], clients["duration"] = start, np.where(end > start, end - start, 0)
-    status: Any = pc.struct_field(batch.column("status"), "code")
+    status: Any = pc.struct_field(columns["status"], "code")
     clients["failed"] = status.fill_null(0).to_numpy()[rows] == _ERROR
     return clients

@@ -112,7 +112,7 @@ class Tally:
             place = np.searchsorted(keys, _keys(of, self.interval_ns))
             nothing[place] = False
             places.append(place)
-        summed = summed[~nothing]
+        summed = summed.compress(~nothing)
         if len(summed) == 0:
             return None
         moved = np.cumsum(~nothing) - 1
@@ -151,7 +151,7 @@ class Tally:
         part = np.minimum((middle * MOST_SAMPLES / total[group]).astype(np.int64), MOST_SAMPLES - 1)
         part = np.where(sizes[group] > MOST_SAMPLES, part, np.arange(len(groups)) - starts[group])
         bounds = np.flatnonzero(np.concatenate([[True], (np.diff(group) != 0) | (np.diff(part) != 0)]))
-        thinned = groups[bounds]
+        thinned = groups.take(bounds)
         thinned["weight"] = np.add.reduceat(groups["weight"], bounds)
         thinned["value"] = np.add.reduceat(groups["value"] * groups["weight"], bounds) / thinned["weight"]
         return thinned
@@ -166,7 +166,7 @@ def _grouped(records: Records, interval_ns: int, *, by_value: bool = False) -> t
         order = np.argsort((groups << _VALUE_BITS) | np.minimum(records["value"], _LARGEST).astype(np.int64))
     else:
         order = np.argsort(keys, kind="stable")
-    ordered, keys = records[order], keys[order]
+    ordered, keys = records.take(order), keys[order]
     if len(ordered) == 0:
         return ordered, np.zeros(0, np.int64)
     return ordered, np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
@@ -198,7 +198,7 @@ def _table(
 ) -> pa.Table:
     """Return the rows; `of_latencies` and `of_durations` are the rows of the samples."""
     rows = len(summed)
-    edge = edges.table[summed["edge"]]
+    edge = edges.table.take(summed["edge"])
     columns = {
         "timestamp": pa.array(summed["time"]),
         "parent_kind": _KINDS.take(pa.array(edge["parent_kind"])),

@@ -46,7 +46,7 @@ class Waiting:
     def _put(self, calendar: defaultdict[int, list[Any]], items: npt.NDArray[Any], times: Times) -> None:
         days = np.ceil(times / self._step).astype(np.int64)
         for day in np.unique(days).tolist():
-            calendar[day].append(items[days == day])
+            calendar[day].append(items.compress(days == day))
 
     def next(self) -> float:
         """Return when the first is due; somebody waits."""

@@ -13,12 +13,12 @@ from typing import Any, Final
 import numpy as np
 
 from pipeline.alerts import Alert, AlertState, Severity
-from pipeline.digraph import shortest_path
+from pipeline.digraph import cyclic_components, shortest_path
 from pipeline.hash_table import Rows
 from pipeline.hashing import hex_of
 from processors.job_dependencies.book import Book
 from processors.job_dependencies.counting import Counted
-from processors.job_dependencies.facts import NodeKind
+from processors.job_dependencies.facts import NONE, NodeKind
 from processors.job_dependencies.names import Edges, Names
 
 _RUNBOOK: Final = "https://github.com/jobsight/jobsight/blob/main/docs/runbooks/{}.md"
@@ -141,21 +141,37 @@ class Watch:
     def _cycles(
         self, book: Book, edges: Edges, names: Names, counted: Counted, now: float
     ) -> Iterator[tuple[Alert, tuple[tuple[int, int], ...]]]:
+        """Yield what the edges that are new close.
+
+        An edge closes a cycle exactly if both its ends are in one strongly connected component of the graph with it.
+        So components are made once for all edges that are new, and only inside of them a way back is looked for, the
+        shortest: one edge after the other, as if they had not come together.
+        """
         distinct, firsts = np.unique(counted.edges, return_index=True)
-        table = edges.table[distinct]
+        table = edges.table.take(distinct)
         between = (table["parent_kind"] == NodeKind.JOB) & (table["child_kind"] == NodeKind.JOB)
         between &= table["parent"] != table["child"]
+        new: dict[tuple[int, int], tuple[int, int]] = {}
         for edge, job in zip(table[between], counted.jobs[firsts[between]].tolist(), strict=True):
             parent, child = int(edge["parent"]), int(edge["child"])
-            children = self._graph.setdefault(parent, {})
-            new = child not in children
-            children[child] = now
-            way = shortest_path(self._graph, child, parent) if new else None
+            if child in self._graph.get(parent, ()):
+                self._graph[parent][child] = now
+            else:
+                new.setdefault((parent, child), (job, int(edge["parent_service"])))
+        if not new:
+            return
+        together = {parent: set(children) for parent, children in self._graph.items()}
+        for parent, child in new:
+            together.setdefault(parent, set()).add(child)
+        components = cyclic_components(together)
+        component = {node: number for number, nodes in enumerate(components) for node in nodes}
+        for (parent, child), (job, service) in new.items():
+            self._graph.setdefault(parent, {})[child] = now
+            if component.get(parent, NONE) != component.get(child):
+                continue
+            way = shortest_path(self._graph, child, parent)
             if way is not None:
-                yield (
-                    self._cycle(book, names, way, job, int(edge["parent_service"])),
-                    tuple(zip(way, [*way[1:], way[0]], strict=True)),
-                )
+                yield self._cycle(book, names, way, job, service), tuple(zip(way, [*way[1:], way[0]], strict=True))
 
     def _cycle(self, book: Book, names: Names, way: list[int], job: int, service: int) -> Alert:
         classes = [names.texts[number] for number in way]
@@ -221,7 +237,7 @@ class Watch:
             return
         crowded = counted.sizes > self.max_fanout
         jobs, sizes = counted.examples[crowded], counted.sizes[crowded]
-        edge = edges.table[book.jobs["edge"][jobs]]
+        edge = edges.table.take(book.jobs["edge"][jobs])
         # the largest of each class or request
         order = np.lexsort((-sizes, edge["parent"], edge["parent_kind"]))
         _, firsts = np.unique(edge[order][["parent_kind", "parent"]], return_index=True)

@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 from itertools import pairwise
+from random import Random
+from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import given
@@ -15,6 +17,8 @@ from pipeline.digraph import cyclic_components, shortest_path
 from pipeline.graph.dot import NoGraphviz, dot, drawn
 from pipeline.graph.mermaid import mermaid
 from pipeline.graph.model import Edge, Graph, Node
+
+with_graphviz = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
 
 ORDER, PAY, MAIL = Node("job", "Order"), Node("job", "Pay"), Node("job", "Mail")
 WEB, DATABASE, NOBODY = Node("request", "POST /orders"), Node("external", "postgresql/shop"), Node("unknown", "")
@@ -63,7 +67,9 @@ def test_dot() -> None:
 
     assert text.startswith("digraph jobs {\n")
     assert text.endswith("}\n")
-    assert 'n2 [label="Pay\\n20\u2009% failed", shape=box, color="#c62828", fillcolor="#fde2e0"];' in text
+    assert (
+        'n2 [label="Pay\\n20\u2009% failed", tooltip="Pay", shape=box, color="#c62828", fillcolor="#fde2e0"];' in text
+    )
     assert 'n1 -> n2 [label="↻ 1\u2009000", tooltip="Order -> Pay, 1000 calls, 200 failed"' in text
     assert text.count("style=dashed") == 2
     assert "penwidth=6" in text
@@ -115,11 +121,53 @@ def test_without_graphviz(monkeypatch: pytest.MonkeyPatch) -> None:
         drawn(SHOP, "svg")
 
 
-@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
-def test_with_graphviz() -> None:
-    """Scenario: `dot` is there. Guarantees: it takes what we write."""
-    assert b"<svg" in drawn(SHOP, "svg")
+def texts(svg: bytes) -> list[str]:
+    """Return what an SVG shows as text; it has to be XML."""
+    return [element.text or "" for element in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+
+
+@with_graphviz
+def test_a_drawing() -> None:
+    """Scenario: the same shop through Graphviz. Guarantees: a PNG; an SVG that shows names, shares and calls."""
     assert drawn(SHOP, "png").startswith(b"\x89PNG")
+    shown = texts(drawn(SHOP, "svg"))
+    assert {"POST /orders", "Order", "Pay", "20\u2009% failed", "↻ 10", "postgresql/shop", "?", "Mail"} <= set(shown)
+
+
+@with_graphviz
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ('say "hi"', ['say "hi"']),
+        ("a\nb\tc\x00d\x1be\ufffef\ud800g", ["a b c d e f g"]),
+        ("<b>bold</b> & &lt;", ["<b>bold</b> & &lt;"]),
+        ("\\N \\n \\", ["\\N \\n \\"]),
+        ("Größe 日本語", ["Größe 日本語"]),
+        ("x" * 100, ["x" * 40, "x" * 40, "x" * 20]),
+        ("", ["?"]),
+    ],
+)
+def test_a_drawing_of_odd_names(name: str, lines: list[str]) -> None:
+    """Scenario: names with quotes, control characters, markup, escapes, other scripts, a hundred letters, none.
+
+    Guarantees: each is shown as it is, long ones on several lines, what no picture can have as spaces.
+    """
+    graph = Graph([Edge(Node("request", "GET /"), Node("external", name), 1, 0)])
+
+    assert texts(drawn(graph, "svg")) == ["GET /", *lines, "1"]
+
+
+@with_graphviz
+def test_a_drawing_of_nothing_and_of_much() -> None:
+    """Scenario: no edge at all, and five hundred classes. Guarantees: both are drawn; all classes are there."""
+    assert texts(drawn(Graph([]), "svg")) == []
+    random = Random(1)
+    much = Graph(
+        Edge(Node("job", f"Job{random.randrange(max(0, child - 30), child)}"), Node("job", f"Job{child}"), 1, 0)
+        for child in [*range(1, 500), *range(1, 500)]
+    )
+
+    assert {text for text in texts(drawn(much, "svg")) if text.startswith("Job")} == {f"Job{n}" for n in range(500)}
 
 
 def test_graphviz_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +190,10 @@ GRAPHS = st.dictionaries(st.integers(0, 8), st.sets(st.integers(0, 8), max_size=
 
 @given(GRAPHS)
 def test_components_are_what_reaches_each_other(graph: dict[int, set[int]]) -> None:
-    """Scenario: any small graph. Guarantees: components are the sets of nodes that reach each other."""
+    """Scenario: any small graph. Guarantees: components are the sets of nodes that reach each other.
+
+    Where there is a way from a node to another, an edge back puts both into one component, and nowhere else.
+    """
 
     def reached(node: int) -> set[int]:
         found: set[int] = set()
@@ -162,6 +213,8 @@ def test_components_are_what_reaches_each_other(graph: dict[int, set[int]]) -> N
         for end in range(9):
             path = shortest_path(graph, start, end)
             assert (path is not None) == (start == end or end in reach[start])
+            closed = {**graph, end: {*graph.get(end, ()), start}}
+            assert any({start, end} <= set(component) for component in cyclic_components(closed)) == (path is not None)
             if path is not None:
                 assert path[0] == start
                 assert path[-1] == end

@@ -14,6 +14,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from pipeline import Batch, ComponentId, Kind, Receipt, Signal, otlp
+from pipeline.hashing import hex_of, mixed
 from pipeline.kinds import FAILURE_CLUSTERS, JOBS, RESOURCE
 from processors.failure_cluster import FailureCluster, FailureClusterConfig
 
@@ -144,6 +145,27 @@ def jobs_of(records: Sequence[Record], token: str = "jobs") -> Batch:
     )
     table = pa.table({name: columns[name] for name in JOBS.names}, JOBS)
     return Batch(Kind.JOBS, table, Receipt.issue(token), {"resource": resources})
+
+
+def flood(parts: int, rows: int, classes: int, seconds: float) -> Iterator[Batch]:
+    """Yield batches of failures, evenly over a time and over classes, of which each has a fault of its own."""
+    one = jobs_of([Stream().add(0, "Job", Fault("Own"))])
+    for part in range(parts):
+        numbers = np.arange(part * rows, (part + 1) * rows, dtype=np.uint64)
+        first, second = mixed(numbers), mixed(numbers + np.uint64(2**40))
+        columns: dict[str, Any] = {
+            "job_class": pa.array([f"Job{number % classes}" for number in numbers.tolist()]),
+            "job_id": hex_of(second, first),
+            "timestamp": pa.array(START * SECOND + (numbers * (seconds * SECOND / (parts * rows))).astype(np.uint64)),
+            "trace_id": hex_of(first, second),
+            "span_id": hex_of(first),
+            "error_message": hex_of(second, second),
+            "error_fingerprint": hex_of(second),
+        }
+        table = one.table.take(np.zeros(rows, np.int64)).combine_chunks()
+        for name, values in columns.items():
+            table = table.set_column(JOBS.get_field_index(name), JOBS.field(name), values)
+        yield Batch(Kind.JOBS, table, Receipt.issue(f"flood-{part}"), one.sides)
 
 
 def calls_of(records: Iterable[Record]) -> Batch | None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections import Counter
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
 from pipeline import Batch, ComponentId, Kind, Receipt
 from pipeline.testing import FakeClock, FakeHost, Ledger, jobs_batch
 from processors.failure_cluster import FailureCluster, FailureClusterConfig
+from processors.failure_cluster.config import Override
+from processors.failure_cluster.units import Units
 from tests.processors.failure_cluster.streams import (
     START,
     Fault,
@@ -17,6 +22,7 @@ from tests.processors.failure_cluster.streams import (
     Stream,
     Worker,
     fed,
+    flood,
     jobs_of,
     processor,
     told,
@@ -25,6 +31,8 @@ from tests.processors.failure_cluster.streams import (
 from tests.processors.failure_cluster.test_order import CONFIG, expected, story
 
 BROKEN = Fault("Broken")
+RULE_ALONE: dict[str, Any] = {rule: {"enabled": False} for rule in ("burst", "ratio", "retry_loop", "shared_cause")}
+"""The threshold alone."""
 
 
 def failing(number: int, every: float = 5.0, begin: float = 0.0, seed: int = 1, **more: Any) -> list[Record]:
@@ -119,25 +127,31 @@ async def test_a_clock_that_is_ahead_makes_nobody_late() -> None:
     assert 'jobsight_failure_cluster_failures{processor="failure_cluster"} 13.0' in exposed
 
 
-def test_a_hundred_thousand_faults_are_bounded() -> None:
-    """Scenario: 100 000 failures of 50 classes, each with a fault of its own, in half an hour; then a state.
+@pytest.mark.timeout(240)
+def test_what_all_fails_is_bounded_at_the_defaults() -> None:
+    """Scenario: with the default limits 160 000 failures of 2000 classes within a minute, each with a fault of its own.
 
-    Guarantees: counts stay within max_fingerprints, texts and state stay small, and the classes are found failing.
+    Guarantees: counts reach max_fingerprints and stay within it; memory, Arrow's included, and the state have bounds;
+    in one step of time no more than twenty classes are put into clusters.
     """
-    watcher = processor(max_fingerprints=10_000)
-    rows: list[Record] = []
-    for part in range(20):
-        stream = Stream(part)
-        for number in range(5000):
-            at = part * 90 + number * 0.018
-            stream.add(at, f"Job{number % 50}", Fault(f"Noise{part}.{number}"))
-        rows += told(fed(watcher, stream.records, [5000]))
-
+    batches = list(flood(32, 5000, 2000, 60.0))
+    watcher = processor()
     books = watcher._watch.books
-    assert len(books.ledger) <= 10_000
-    assert len(books.names.texts) < 130_000
-    assert len(watcher.state()) < 40_000_000
-    assert {name for row in rows for name in row["job_classes"]} == {f"Job{number}" for number in range(50)}
+    before, most, rows = pa.total_allocated_bytes(), 0, []
+    tracemalloc.start()
+    for batch in batches:
+        rows += told(watcher.process(batch))
+        most = max(most, len(books.ledger))
+        assert len(books.ledger) <= 100_000
+    held = tracemalloc.get_traced_memory()[0] + pa.total_allocated_bytes() - before
+    tracemalloc.stop()
+
+    assert most > 90_000
+    assert 100 < len(books.open) <= 500
+    assert held < 150_000_000
+    assert len(watcher.state()) < 150_000_000
+    opened = Counter(row["timestamp"] for row in rows if row["state"] == "opened")
+    assert max(opened.values()) == 20
 
 
 def test_more_classes_than_there_is_room_for() -> None:
@@ -214,3 +228,35 @@ def test_tokens_name_the_rows() -> None:
 
     assert [batch.receipt.token for batch in first.drain()] == [batch.receipt.token for batch in second.drain()]
     assert Receipt.issue("x").token == "x"
+
+
+def test_a_queue_keeps_its_rules_over_a_restart() -> None:
+    """Scenario: an override for a queue; five of the class's failures on it before a restart, and five after it.
+
+    Guarantees: they are counted together, by the override: the ninth opens a cluster; the other queue is in none.
+    """
+    config = {"overrides": [{"queue": "vip", "threshold": {"failures": 8}, "severity": "critical"}], **RULE_ALONE}
+    before, after = processor(**config), processor(**config)
+    list(fed(before, [*failing(3, seed=2), *failing(5, seed=3, queue="vip")], [1] * 8))
+
+    after.restore(before.state())
+    later = [*failing(3, begin=100, seed=4), *failing(5, begin=100, seed=5, queue="vip")]
+    rows = told([*fed(after, later), *after.drain()])
+
+    assert [(row["state"], row["queues"], row["failures"]) for row in rows] == [("opened", ["vip"], 9)]
+
+
+def test_overrides_may_change_with_a_restart() -> None:
+    """Scenario: classes counted apart by queue, and a restart with no such override and room for few; they go idle.
+
+    Guarantees: a class that goes on keeps its number when those that nobody counts are given away.
+    """
+    units = Units((Override(queue="vip"),), 10)
+    first, second = units.number("Mail", "default"), units.number("Mail", "vip")
+    later = Units((), 10)
+    later.load(**units.as_json())
+
+    later.retire([second])
+
+    assert later.number("Mail", "vip") == later.number("Mail", "default") == first
+    assert later.number("Other", "default") == second

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.processors.failure_cluster.quality import MINUTE, SCENARIOS, observed
+from tests.processors.failure_cluster.quality import DIRTY_SCENARIOS, FIVE, MINUTE, SCENARIOS, observed
 
 WITHIN = {
     "burst on one class": 3 * MINUTE,
@@ -43,3 +43,16 @@ def test_each_incident_is_one_cluster(name: str) -> None:
     assert outcome.messages <= 2
     assert outcome.named == outcome.causes
     assert outcome.resolved == outcome.clusters or name == "rare class"
+
+
+@pytest.mark.parametrize("name", [name for name in DIRTY_SCENARIOS if name != "1 in 30 always fails"])
+def test_incidents_are_found_among_noise(name: str) -> None:
+    """Scenario: incidents while 2 or 3 % of all executions always fail, two at once, or beside something harmless.
+
+    Guarantees: each is found, its cause named first; with a share above the noise at most two clusters are about that.
+    """
+    outcome = observed(DIRTY_SCENARIOS[name], 0, **FIVE)
+
+    assert outcome.found == outcome.incidents
+    assert outcome.named == outcome.causes
+    assert outcome.clusters <= outcome.incidents + 2

@@ -8,16 +8,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.processors.job_dependencies.world import Edge, Found, World, random_world
-
-
-def check(world: World, found: Found) -> None:
-    """Compare every count of every edge."""
-    assert found.sums("calls") == {edge: number for edge, number in world.calls.items() if number}
-    assert found.sums("failures") == {edge: number for edge, number in world.failures.items() if number}
-    assert found.sums("executions") == {edge: number for edge, number in world.executions.items() if number}
-    known = {edge: number for edge, number in Counter(edge for edge, _ in world.callers).items() if edge.parent}
-    assert {edge: n for edge, n in found.sums("parents").items() if edge.parent} == known
+from tests.processors.job_dependencies.world import Edge, Found, check, pieces, random_world
 
 
 @settings(max_examples=20)
@@ -40,13 +31,9 @@ def test_splits_orders_and_times_do_not_matter(seed: int) -> None:
     """
     random = Random(seed)
     world = random_world(seed)
-    spans = list(world.spans)
-    random.shuffle(spans)
     found = Found(wait="1h")
-    while spans:
-        size = random.randint(1, 8)
-        found.tell(*spans[:size]).wait(random.choice([0, 0, 1, 11, 50]))
-        spans = spans[size:]
+    for piece in pieces(world.spans, random):
+        found.tell(*piece).wait(random.choice([0, 0, 1, 11, 50]))
 
     check(world, found.wait(4000).drain())
 
@@ -61,13 +48,9 @@ def test_late_news_corrects_what_was_counted(seed: int) -> None:
     """
     random = Random(seed)
     world = random_world(seed)
-    spans = list(world.spans)
-    random.shuffle(spans)
     found = Found(window="1000h")
-    while spans:
-        size = random.randint(1, 8)
-        found.tell(*spans[:size]).wait(random.choice([0, 150, 3000]))
-        spans = spans[size:]
+    for piece in pieces(world.spans, random):
+        found.tell(*piece).wait(random.choice([0, 150, 3000]))
     found.wait(600).drain()
 
     def of_children(sums: dict[Edge, int]) -> Counter[str]:
@@ -98,13 +81,9 @@ def test_a_restart_loses_and_doubles_nothing(seed: int) -> None:
     """
     random = Random(seed)
     world = random_world(seed)
-    spans = list(world.spans)
-    random.shuffle(spans)
     found = Found(storage="file_storage", wait="1h")
-    while spans:
-        size = random.randint(1, 8)
-        found.tell(*spans[:size]).wait(random.choice([0, 1, 30]))
-        spans = spans[size:]
+    for piece in pieces(world.spans, random):
+        found.tell(*piece).wait(random.choice([0, 1, 30]))
         if random.random() < 0.5:
             found.drain().restart(clock=random.choice([0.0, 5.0, 1e6]))
     check(world, found.wait(4000).drain())

@@ -12,9 +12,9 @@ import pytest
 from pipeline import Batch, ComponentId, Kind, Receipt
 from pipeline.testing import Ledger, sample_batch
 from processors.job_dependencies import JobDependencies, JobDependenciesConfig
-from tests.processors.job_dependencies.orders import orders
+from tests.fixtures.orders.record import FOLDER, recorded
+from tests.processors.job_dependencies.orders import check_orders, order_batches
 from tests.processors.job_dependencies.world import Found
-from tests.processors.jobs.telling import spans_batch
 from tests.processors.jobs.test_fixtures import SCENARIOS, batches, named
 
 
@@ -41,14 +41,41 @@ def test_edges_of_the_captured_requests(scenario: Path, seed: int | None) -> Non
         random.shuffle(incoming)
     found = Found()
     for batch in incoming:
-        for out in found.jobs.process(batch):
-            found.take(found.dependencies.process(out) if out.kind in found.dependencies.handles else [out])
+        found.hear(batch)
         if seed is not None:
             found.wait(random.choice([0, 15]))
     found.wait(600).drain()
 
     assert between_jobs(found) == Counter((edge["parent_class"], edge["child_class"]) for edge in expected)
     assert not [alert for alert in found.alerts if alert.name != "JobCycle"]
+
+
+def test_the_recording_of_orders_is_what_the_sdk_tells() -> None:
+    """Scenario: the orders are told again. Guarantees: the files are what comes out, byte for byte."""
+    assert {path.name: path.read_bytes() for path in FOLDER.glob("*-traces.pb")} | {
+        "expected.json": (FOLDER / "expected.json").read_bytes()
+    } == recorded()
+
+
+@pytest.mark.parametrize("seed", [None, 1, 2])
+def test_edges_of_orders(seed: int | None) -> None:
+    """Scenario: what the services of a shop sent, one after the other; then shuffled, in pieces, with time between.
+
+    Guarantees: every count of every edge is what happened; no alert.
+    """
+    incoming = order_batches()
+    random = Random(seed)
+    if seed is not None:
+        incoming = [piece for batch in incoming for piece in batch.split_rows(random.randint(1, 9))]
+        random.shuffle(incoming)
+    found = Found(wait="1h")
+    for batch in incoming:
+        found.hear(batch)
+        if seed is not None:
+            found.wait(random.choice([0, 0, 30]))
+
+    check_orders(found.wait(4000).drain())
+    assert found.alerts == []
 
 
 def test_what_comes_in_goes_on_at_once() -> None:
@@ -65,12 +92,11 @@ def test_sampling_after_it_changes_nothing() -> None:
 
     Guarantees: edges are exact, their receipts are their own, and the intakes complete with what was dropped counted.
     """
-    world, ledger = orders(50), Ledger()
-    found = Found()
+    ledger, found = Ledger(), Found()
     dropped = 0
-    for number in range(0, len(world.spans), 40):
-        spans = spans_batch(world.spans[number : number + 40])
-        told = Batch(spans.kind, spans.table, ledger.receipt(str(number)), spans.sides)
+    spans = order_batches()
+    for number, batch in enumerate(spans):
+        told = Batch(batch.kind, batch.table, ledger.receipt(str(number)), batch.sides)
         for out in found.jobs.process(told):
             for passed in found.dependencies.process(out):
                 if passed.kind is Kind.SPANS:
@@ -78,12 +104,10 @@ def test_sampling_after_it_changes_nothing() -> None:
                     kept.receipt.drop(passed.rows - kept.rows, "sampled")
                     dropped += passed.rows - kept.rows
                 passed.receipt.settle()
-    assert len(ledger.complete) == -(-len(world.spans) // 40)
-    assert dropped > 0.85 * len(world.spans)
+    assert len(ledger.complete) == len(spans)
+    assert dropped > 0.85 * sum(batch.rows for batch in spans)
 
-    found.wait(30).drain()
-
-    assert found.sums("calls") == {edge: number for edge, number in world.calls.items() if number}
+    check_orders(found.wait(30).drain())
 
 
 def test_rows_of_two_processes_have_different_receipts() -> None:

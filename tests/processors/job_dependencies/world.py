@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, NamedTuple
@@ -201,8 +201,13 @@ class Found:
 
     def tell(self, *spans: Span) -> Found:
         """Send spans as one batch."""
-        for batch in self.jobs.process(spans_batch(spans)):
-            self.take(self.dependencies.process(batch))
+        return self.hear(spans_batch(spans))
+
+    def hear(self, *batches: Batch) -> Found:
+        """Let batches of spans and logs come."""
+        for batch in batches:
+            for out in self.jobs.process(batch):
+                self.take(self.dependencies.process(out) if out.kind in self.dependencies.handles else [out])
         return self
 
     def wait(self, seconds: float) -> Found:
@@ -250,6 +255,25 @@ class Found:
             for value, weight in zip(row[name], row[weights], strict=True):
                 found.setdefault(edge, []).extend([value] * weight)
         return {edge: sorted(values) for edge, values in found.items()}
+
+
+def pieces(spans: Iterable[Span], random: Random, most: int = 8) -> Iterator[list[Span]]:
+    """Yield the spans shuffled, some at a time."""
+    left = list(spans)
+    random.shuffle(left)
+    while left:
+        size = random.randint(1, most)
+        yield left[:size]
+        del left[:size]
+
+
+def check(world: World, found: Found) -> None:
+    """Compare every count of every edge."""
+    assert found.sums("calls") == {edge: number for edge, number in world.calls.items() if number}
+    assert found.sums("failures") == {edge: number for edge, number in world.failures.items() if number}
+    assert found.sums("executions") == {edge: number for edge, number in world.executions.items() if number}
+    known = {edge: number for edge, number in Counter(edge for edge, _ in world.callers).items() if edge.parent}
+    assert {edge: n for edge, n in found.sums("parents").items() if edge.parent} == known
 
 
 CLASSES = ("Order", "Pay", "Ship", "Mail", "Refund")
