@@ -12,9 +12,8 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib.metadata import entry_points, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from pipeline.config.plan import Plan
@@ -129,23 +128,29 @@ async def _run(plan: Plan) -> int:
         sys.stderr.write(f"jobsight: {error}\n")
         return FAILED
     lines = "".join(f"  {what:<18} {where}\n" for what, where in service.guide())
-    with suppress(BrokenPipeError):  # nobody reads what is written for people; the collector runs all the same
-        sys.stdout.write(f"jobsight is running.\n{lines}\n")
-        sys.stdout.flush()
+    _say(sys.stdout, f"jobsight is running.\n{lines}\n")
     await stopped
     await service.stop()
     code = OK
     if service.exit_reason is not None:
-        sys.stderr.write(f"jobsight: stopped: {service.exit_reason}\n")
+        _say(sys.stderr, f"jobsight: stopped: {service.exit_reason}\n")
         code = FAILED
     if service.undelivered_rows:
-        sys.stderr.write(f"jobsight: {service.undelivered_rows} accepted rows were not delivered in time\n")
+        _say(sys.stderr, f"jobsight: {service.undelivered_rows} accepted rows were not delivered in time\n")
         code = FAILED
     if service.overdue:
         # What was cut off may hang in a thread, which Python would wait for.
-        sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _say(stream: TextIO, text: str) -> None:
+    """Write for people. Where nobody reads any more, the collector runs, and stops, all the same."""
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class _Signals:
@@ -159,11 +164,10 @@ class _Signals:
 
     def _arrived(self) -> None:
         if self.stopping:
-            sys.stderr.write("jobsight: stopped at once by a second signal\n")
-            sys.stderr.flush()
+            _say(sys.stderr, "jobsight: stopped at once by a second signal\n")
             os._exit(FAILED)
         self.stopping = True
-        sys.stderr.write("jobsight: stopping; once more to stop at once\n")
+        _say(sys.stderr, "jobsight: stopping; once more to stop at once\n")
         self._service.request_stop()
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pipeline.testing.program import Ports, Program, eventually, jobsight
+from pipeline.testing.program import JOBSIGHT, Ports, Program, eventually, jobsight
 from tests.e2e.clients import Worker, post_json
 from tests.e2e.stores import StoreAlone
 
@@ -68,6 +69,33 @@ def test_what_was_accepted_is_stored_before_the_end(data: Path, running: list[Pr
     running.append(again)
     assert again.count() == 200
     assert again.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_although_nobody_reads_its_output(number: signal.Signals) -> None:
+    """Scenario: whoever read its stdout and stderr has gone, as when a terminal was closed; then a signal.
+
+    Guarantees: the signal stops it in order, with exit code 0.
+    """
+    config = (
+        "yaml:{receivers: {otlp: {protocols: {grpc: {endpoint: 127.0.0.1:0}}}}, exporters: {debug: },"
+        " service: {telemetry: {metrics: {level: none}},"
+        " pipelines: {logs: {receivers: [otlp], exporters: [debug]}}}}"
+    )
+    process = subprocess.Popen(
+        [*JOBSIGHT, "run", "--config", config], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "jobsight is running.\n"
+        process.stdout.close()
+        process.stderr.close()
+        process.send_signal(number)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_killed_collector_leaves_no_orphan(data: Path, running: list[Program]) -> None:
