@@ -26,6 +26,8 @@ from tests.e2e.stores import StoreAlone
 
 ROWS = 512
 UNKEYED = "exporters.kafka.partition_traces_by_id=false"
+UNBATCHED = "service.pipelines.traces.processors=[]"
+UNCOMPRESSED = "exporters.kafka.producer.compression=none"
 BATCH_ONLY = "service.pipelines.traces.processors=[batch]"
 
 
@@ -110,9 +112,12 @@ def main() -> None:
         try:
             topic = asyncio.run(create_topic(broker, "traces", 6))
             other = asyncio.run(create_topic(broker, "traces", 6))
+            third = asyncio.run(create_topic(broker, "traces", 6))
             costs = [
                 gateway(broker, topic, requests, "gateway, a message a trace"),
                 gateway(broker, other, requests, "gateway, a message a batch", [UNKEYED]),
+                gateway(broker, third, requests, "gateway, requests as they came", [UNKEYED, UNBATCHED]),
+                gateway(broker, third, requests, "the same, not compressed", [UNKEYED, UNBATCHED, UNCOMPRESSED]),
                 consumer(broker, topic, ROWS * requests, "consumer, batch only", [BATCH_ONLY]),
                 consumer(broker, topic, ROWS * requests, "consumer, jobs and errors too"),
             ]  # fmt: skip
