@@ -107,7 +107,7 @@ def byte_size(value: object) -> int:
     return int(size)
 
 
-def listed(value: object) -> object:
+def listed(value: Any) -> Any:
     """Return a list of one for what is no list: before the validation of keys that take one or several."""
     return value if isinstance(value, (list, tuple)) else [value]
 

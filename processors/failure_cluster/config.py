@@ -190,9 +190,6 @@ class FailureClusterConfig(DurableConfig):
     critical_classes: int = Field(5, ge=1)
     """A cluster of so many classes is critical."""
 
-    runbook_url: str = "https://github.com/jobsight/jobsight/blob/main/docs/runbooks/"
-    """What stands before the page's name in the link to the runbook."""
-
     max_classes: int = Field(20_000, ge=10, le=1_000_000)
     """Classes that are counted apart; others are counted together until some are idle."""
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import Batch, Kind, Receipt
-from pipeline.alerts import Alert, AlertState, Severity, alert_batch
+from pipeline.alerts import RUNBOOKS, Alert, AlertState, Severity, alert_batch
 from pipeline.kinds import FAILURE_CLUSTERS
 from processors.failure_cluster.books import SECOND, Books
 from processors.failure_cluster.causes import DEPENDENCY, Cause, compared, told
@@ -20,9 +20,9 @@ from processors.failure_cluster.rows import fingerprint_text
 
 FAILURE_CLUSTER: Final = "FailureCluster"
 RETRY_LOOP: Final = "RetryLoop"
-"""Names of the alerts; each has a page in docs/runbooks."""
+"""Names of the alerts; each has a page of RUNBOOKS."""
 
-RUNBOOKS: Final = {FAILURE_CLUSTER: "failure-cluster.md", RETRY_LOOP: "retry-loop.md"}
+_PAGES: Final = {FAILURE_CLUSTER: "failure-cluster.md", RETRY_LOOP: "retry-loop.md"}
 
 _MOST_CLASSES: Final = 100
 _NAMED: Final = 3
@@ -133,7 +133,7 @@ def _alert(cluster: Cluster, state: State, at: int, books: Books) -> Alert:
         timestamp=at,
         state=AlertState.FIRING if state in _FIRING else AlertState.RESOLVED,
         labels={key: value for key, value in labels.items() if value},
-        runbook=f"{books.config.runbook_url}{RUNBOOKS[name]}" if books.config.runbook_url else "",
+        runbook=RUNBOOKS + _PAGES[name],
         trace_ids=tuple(cluster.traces),
     )
 

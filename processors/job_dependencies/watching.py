@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipeline.alerts import Alert, AlertState, Severity
+from pipeline.alerts import RUNBOOKS, Alert, AlertState, Severity
 from pipeline.digraph import cyclic_components, shortest_path
 from pipeline.hash_table import Rows
 from pipeline.hashing import hex_of
@@ -20,8 +20,6 @@ from processors.job_dependencies.book import Book
 from processors.job_dependencies.counting import Counted
 from processors.job_dependencies.facts import NONE, NodeKind
 from processors.job_dependencies.names import Edges, Names
-
-_RUNBOOK: Final = "https://github.com/jobsight/jobsight/blob/main/docs/runbooks/{}.md"
 
 _KEPT: Final = ("name", "severity", "subject", "text", "timestamp", "runbook")
 """What a saved state has of an alert that fires."""
@@ -189,7 +187,7 @@ class Watch:
             ),
             timestamp=int(book.jobs["time"][job]),
             labels={"job_class": classes[-1], "service": names.texts[service]},
-            runbook=_RUNBOOK.format("job-cycle"),
+            runbook=RUNBOOKS + "job-cycle.md",
             trace_ids=_trace(book, job),
         )
 
@@ -228,7 +226,7 @@ class Watch:
             ),
             timestamp=int(book.jobs["time"][job]),
             labels={"job_class": last, "service": names.texts[int(book.jobs["service"][job])]},
-            runbook=_RUNBOOK.format("job-depth"),
+            runbook=RUNBOOKS + "job-depth.md",
             trace_ids=_trace(book, job),
         )
 
@@ -255,7 +253,7 @@ class Watch:
                 ),
                 timestamp=int(book.jobs["time"][job]),
                 labels={**labels, "service": names.texts[int(edge["parent_service"][place])]},
-                runbook=_RUNBOOK.format("job-fanout"),
+                runbook=RUNBOOKS + "job-fanout.md",
                 trace_ids=_trace(book, job),
             )
 

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
 from pipeline import Config
+from pipeline.config.values import listed
 
 SpanKind = Literal["unspecified", "internal", "server", "client", "producer", "consumer"]
 KINDS: Final[tuple[SpanKind, ...]] = ("unspecified", "internal", "server", "client", "producer", "consumer")
@@ -24,10 +25,6 @@ Wanted = bool | str | int | Annotated[tuple[str, ...], Field(strict=False)]
 of several."""
 
 Unit = Literal["s", "ms", "us", "ns", "iso"]
-
-
-def _listed(value: Any) -> Any:
-    return value if isinstance(value, (list, tuple)) else (value,)
 
 
 class Condition(Config):
@@ -46,7 +43,7 @@ class Condition(Config):
     scope_ends: str | None = None
     """The name of the instrumentation scope ends so."""
 
-    span_kind: Annotated[tuple[SpanKind, ...], BeforeValidator(_listed)] = ()
+    span_kind: Annotated[tuple[SpanKind, ...], BeforeValidator(listed)] = ()
     """One of these span kinds."""
 
     span_name: str | None = None
@@ -62,7 +59,7 @@ class Condition(Config):
     """The exception that the span carries has this type."""
 
 
-Conditions = Annotated[tuple[Condition, ...], BeforeValidator(_listed)]
+Conditions = Annotated[tuple[Condition, ...], BeforeValidator(listed)]
 """One condition or a list of them, of which one must hold."""
 
 
@@ -125,7 +122,7 @@ class Source(Config):
 
 
 def _source(value: Any) -> Any:
-    return tuple({"attribute": one} if isinstance(one, str) else one for one in _listed(value))
+    return tuple({"attribute": one} if isinstance(one, str) else one for one in listed(value))
 
 
 Sources = Annotated[tuple[Source, ...], BeforeValidator(_source)]
