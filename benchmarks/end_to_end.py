@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from benchmarks.load import load
 from pipeline.testing.program import Ports, Program, eventually
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -62,46 +61,45 @@ def measure(run: Run) -> Result:
         sets = [f"service.pipelines.{signal}.processors=[{run.processors}]" for signal in ("traces", "logs")]
         program = Program(Path(folder) / "clickhouse", Ports(), sets=sets).started()
         port = program.ports.grpc if run.protocol == "grpc" else program.ports.http
-        load = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.load", "--endpoint", f"127.0.0.1:{port}", "--protocol", run.protocol,
-             "--what", run.what, "--rows", str(run.rows), "--requests", str(run.requests),
-             "--in-flight", str(run.in_flight)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert load.stdin is not None
-        assert load.stdout is not None
         try:
-            assert load.stdout.readline() == "ready\n"
-            collector, store = program.process.pid, program.store_pid()
-            before = cpu_seconds(collector), cpu_seconds(store)
-            began = time.perf_counter()
-            load.stdin.write("go\n")
-            load.stdin.flush()
-            sent = json.loads(load.stdout.readline())
-            table = TABLES[run.what]
-            rows = sent["rows"]
-            eventually(lambda: program.count(table) >= rows, within=120, what=f"{rows} rows")
-            seconds = time.perf_counter() - began
-            after = cpu_seconds(collector), cpu_seconds(store)
-            decodes = program.metric("jobsight_receiver_otlp_joint_decode_requests_count")
-            return Result(
-                run,
-                rows,
-                rows_per_second=rows / seconds,
-                collector_us=(after[0] - before[0]) / rows * 1e6,
-                store_us=(after[1] - before[1]) / rows * 1e6,
-                load_us=sent["cpu_seconds"] / rows * 1e6,
-                collector_mib=resident_mib(collector),
-                store_mib=resident_mib(store),
-                refused=sent["refused"],
-                stored=program.count(table),
-                lag=worst_lag(program),
-                requests_per_decode=run.requests / decodes if decodes else 0.0,
-            )
+            with load(
+                port,
+                what=run.what,
+                rows=run.rows,
+                requests=run.requests,
+                protocol=run.protocol,
+                in_flight=run.in_flight,
+            ) as send:
+                return _measured(run, program, send)
         finally:
-            load.kill()
-            load.wait()
             program.stop()
+
+
+def _measured(run: Run, program: Program, send: Callable[[], dict[str, float]]) -> Result:
+    collector, store = program.process.pid, program.store_pid()
+    before = cpu_seconds(collector), cpu_seconds(store)
+    began = time.perf_counter()
+    sent = send()
+    table = TABLES[run.what]
+    rows = int(sent["rows"])
+    eventually(lambda: program.count(table) >= rows, within=120, what=f"{rows} rows")
+    seconds = time.perf_counter() - began
+    after = cpu_seconds(collector), cpu_seconds(store)
+    decodes = program.metric("jobsight_receiver_otlp_joint_decode_requests_count")
+    return Result(
+        run,
+        rows,
+        rows_per_second=rows / seconds,
+        collector_us=(after[0] - before[0]) / rows * 1e6,
+        store_us=(after[1] - before[1]) / rows * 1e6,
+        load_us=sent["cpu_seconds"] / rows * 1e6,
+        collector_mib=resident_mib(collector),
+        store_mib=resident_mib(store),
+        refused=int(sent["refused"]),
+        stored=program.count(table),
+        lag=worst_lag(program),
+        requests_per_decode=run.requests / decodes if decodes else 0.0,
+    )
 
 
 def worst_lag(program: Program) -> str:

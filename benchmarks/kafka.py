@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -20,6 +17,7 @@ from pathlib import Path
 
 from benchmarks.__main__ import machine, table
 from benchmarks.end_to_end import cpu_seconds
+from benchmarks.load import load
 from pipeline.testing.program import Ports, Program, eventually, free_port
 from tests.brokers import Broker, create_topic, fresh
 from tests.e2e.stores import StoreAlone
@@ -49,25 +47,14 @@ def gateway(broker: Broker, topic: str, requests: int, what: str, sets: Sequence
         config="configs/gateway.yaml",
         sets=[f"exporters.kafka.brokers=[{broker.bootstrap}]", f"exporters.kafka.traces.topic={topic}", *sets],
     ).started()
-    load = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.load", "--endpoint", f"127.0.0.1:{program.ports.grpc}",
-         "--rows", str(ROWS), "--requests", str(requests)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert load.stdin is not None
-    assert load.stdout is not None
     try:
-        assert load.stdout.readline() == "ready\n"
-        before, began = cpu_seconds(program.process.pid), time.perf_counter()
-        load.stdin.write("go\n")
-        load.stdin.flush()
-        json.loads(load.stdout.readline())
-        total = ROWS * requests
-        eventually(lambda: program.metric("otelcol_exporter_sent_spans") >= total, within=120, what="confirmations")
-        return Cost(what, total / (time.perf_counter() - began), _us(program, before, total))
+        with load(program.ports.grpc, rows=ROWS, requests=requests) as send:
+            before, began = cpu_seconds(program.process.pid), time.perf_counter()
+            send()
+            total = ROWS * requests
+            eventually(lambda: program.metric("otelcol_exporter_sent_spans") >= total, within=120, what="confirmations")
+            return Cost(what, total / (time.perf_counter() - began), _us(program, before, total))
     finally:
-        load.kill()
-        load.wait()
         program.stop()
 
 

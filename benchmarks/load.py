@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import NamedTuple
 
 import aiohttp
@@ -103,6 +104,34 @@ async def run(args: argparse.Namespace, bodies: list[bytes]) -> dict[str, float]
     door = grpc_post(args.endpoint, way.method) if args.protocol == "grpc" else http_post(args.endpoint, path)
     async with door as post:
         return await send(post, bodies, args.requests, args.in_flight)
+
+
+@contextmanager
+def load(
+    port: int, *, what: str = "spans", rows: int, requests: int, protocol: str = "grpc", in_flight: int = 32
+) -> Iterator[Callable[[], dict[str, float]]]:
+    """Yield what sends everything to a port of this machine, from a process that is ready, and returns its report."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.load", "--endpoint", f"127.0.0.1:{port}", "--protocol", protocol,
+         "--what", what, "--rows", str(rows), "--requests", str(requests), "--in-flight", str(in_flight)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    stdin, stdout = process.stdin, process.stdout
+
+    def go() -> dict[str, float]:
+        stdin.write("go\n")
+        stdin.flush()
+        report: dict[str, float] = json.loads(stdout.readline())
+        return report
+
+    try:
+        assert stdout.readline() == "ready\n"
+        yield go
+    finally:
+        process.kill()
+        process.wait()
 
 
 def main() -> None:

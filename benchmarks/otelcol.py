@@ -8,10 +8,8 @@ request to the last row in the table.
 from __future__ import annotations
 
 import argparse
-import json
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -20,6 +18,7 @@ from pathlib import Path
 
 from benchmarks.__main__ import machine, table
 from benchmarks.end_to_end import TABLES, cpu_seconds, resident_mib
+from benchmarks.load import load
 from pipeline.testing.program import JOBSIGHT, eventually, free_port, query
 from tests.e2e.stores import StoreAlone
 
@@ -61,30 +60,20 @@ def measure(command: Sequence[str], what: str, rows: int, requests: int) -> list
         program = subprocess.Popen(
             [*command, "--config", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        load = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.load", "--endpoint", f"127.0.0.1:{grpc}", "--what", what,
-             "--rows", str(rows), "--requests", str(requests)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert load.stdin is not None
-        assert load.stdout is not None
         try:
             eventually(lambda: listens(grpc), within=60, what="the program")
-            assert load.stdout.readline() == "ready\n"
-            before, began = [cpu_seconds(pid) for pid in (program.pid, store.pid)], time.perf_counter()
-            load.stdin.write("go\n")
-            load.stdin.flush()
-            total = json.loads(load.stdout.readline())["rows"]
-            stored = f"SELECT count() FROM {TABLES[what]}"
-            eventually(lambda: int(query(clickhouse, stored)) >= total, within=120, what=f"{total} rows")
-            seconds = time.perf_counter() - began
-            after = [cpu_seconds(pid) for pid in (program.pid, store.pid)]
+            with load(grpc, what=what, rows=rows, requests=requests) as send:
+                before, began = [cpu_seconds(pid) for pid in (program.pid, store.pid)], time.perf_counter()
+                total = int(send()["rows"])
+                stored = f"SELECT count() FROM {TABLES[what]}"
+                eventually(lambda: int(query(clickhouse, stored)) >= total, within=120, what=f"{total} rows")
+                seconds = time.perf_counter() - began
+                after = [cpu_seconds(pid) for pid in (program.pid, store.pid)]
             own, stores = ((end - start) / total * 1e6 for start, end in zip(before, after, strict=True))
             return [f"{total / seconds:,.0f}", f"{own:.1f}", f"{stores:.1f}", f"{resident_mib(program.pid):.0f}"]
         finally:
-            for process in (load, program):
-                process.terminate()
-                process.wait(30)
+            program.terminate()
+            program.wait(30)
             store.stop()
 
 
