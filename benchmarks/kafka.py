@@ -106,7 +106,7 @@ def main() -> None:
                 gateway(broker, third, requests, "gateway, requests as they came", [UNKEYED, UNBATCHED]),
                 gateway(broker, third, requests, "the same, not compressed", [UNKEYED, UNBATCHED, UNCOMPRESSED]),
                 consumer(broker, topic, ROWS * requests, "consumer, batch only", [BATCH_ONLY]),
-                consumer(broker, topic, ROWS * requests, "consumer, jobs and errors too"),
+                consumer(broker, topic, ROWS * requests, "consumer, everything"),
             ]  # fmt: skip
         finally:
             broker.stop()
