@@ -82,7 +82,9 @@ class FileStorage(Extension[FileStorageConfig], Storage):
                 "You can enable the create_directory option to automatically create it"
             ) from error
         except OSError as error:
-            raise StartError(f"{self.ident}: cannot use directory {directory}: {system_words(error)}") from error
+            # Making a directory says "file exists" where a file stands in its place.
+            why = "not a directory" if isinstance(error, FileExistsError) else system_words(error)
+            raise StartError(f"{self.ident}: cannot use directory {directory}: {why}") from error
 
     def _opened(self, directory: Path) -> int:
         if self.config.create_directory:

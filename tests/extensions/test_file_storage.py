@@ -94,7 +94,7 @@ async def test_waits_for_the_directory(tmp_path: Path, clock: FakeClock) -> None
             "directory must exist: .*state. You can enable the create_directory option",
         ),
         ("file", {"create_directory": False}, "cannot use directory .*state: not a directory"),
-        ("file", {}, "cannot use directory .*state: file exists"),
+        ("file", {}, "cannot use directory .*state: not a directory"),
     ],
 )
 async def test_unusable_directories(tmp_path: Path, make: str | None, config: dict[str, Any], message: str) -> None:
