@@ -159,8 +159,10 @@ class TailSampling(Processor[TailSamplingConfig], Durable):
             if self._metrics:
                 self._metrics.arrived(len(strangers))
         self._absorb(pieces, slots)
-        # what is kept for sure need not wait for the tick: it is not held at all
-        self._deciding.release_early(self._now)
+        if not self._reads_jobs:
+            # What is kept for sure is not held at all; but job rows follow their spans before the tick, and what they
+            # say, such as `whole_job`, is to count first.
+            self._deciding.release_early(self._now)
         released = (slots > 0) & (self._slots.state[slots] == RELEASED)
         fate[released] = PASS
         late[released] = self._slots.reasons(slots[released])
