@@ -10,10 +10,10 @@ import numpy.typing as npt
 from pipeline.hash_table import HashTable, Rows
 from pipeline.hashing import Hashes
 from processors.job_dependencies.facts import ROOT
+from processors.job_dependencies.runs import ENTRY_BYTES, SortedRuns
 
 UNKNOWN: Final = 0
 """Nothing is known of a span's parent."""
-
 
 _EXPECTED: Final = 30_000
 """Entries that there is room for from the beginning."""
@@ -46,10 +46,14 @@ class _Generations:
 
 
 class Ancestry:
-    """Parents of spans, and names of the spans that are requests; forgets its older half when it is full."""
+    """Parents of spans, and names of the spans that are requests; forgets its older half beyond `limit` bytes.
 
-    def __init__(self) -> None:
-        self._parents = _Generations()
+    All spans are told of, and few are asked for.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._parents = SortedRuns(largest=limit // ENTRY_BYTES // 2)
         self._requests = _Generations()
 
     @property
@@ -58,12 +62,18 @@ class Ancestry:
 
     def add(self, spans: Hashes, parents: Hashes) -> None:
         """Remember the parents of spans; a parent 0 says that the span has none."""
-        # a span that is sent twice has the same parent twice: nothing to look for
-        self._parents.young.add(spans, np.where(parents == 0, ROOT, parents.view(np.int64)))
+        self._parents.add(spans, np.where(parents == 0, ROOT, parents.view(np.int64)))
+        self._shrink()
 
     def add_requests(self, spans: Hashes, names: npt.NDArray[np.int32], services: npt.NDArray[np.int32]) -> None:
         """Remember which spans are requests, their names and services."""
         self._requests.young.add(spans, (names.astype(np.int64) << 32) | services)
+        self._shrink()
+
+    def _shrink(self) -> None:
+        if self.nbytes > self._limit:
+            self._parents.forget_half()
+            self._requests.forget_half()
 
     def parents(self, spans: Hashes) -> Rows:
         """Return the hash of each span's parent, to be viewed as one; ROOT where it has none, UNKNOWN."""
@@ -73,19 +83,13 @@ class Ancestry:
         """Return the request that each span is, for `name_and_service`; below 0 for other spans."""
         return self._requests.find(spans, -1)
 
-    def shrink(self, limit: int) -> None:
-        """Forget what was told first if more than `limit` bytes are in use."""
-        if self.nbytes > limit:
-            self._parents.forget_half()
-            self._requests.forget_half()
-
     def items(self) -> tuple[tuple[Hashes, Rows], tuple[Hashes, Rows]]:
         """Return everything, for `load`: spans and parents, requests and their names."""
         return self._parents.items(), self._requests.items()
 
     def load(self, parents: tuple[Hashes, Rows], requests: tuple[Hashes, Rows]) -> None:
         """Take over what `items` gave."""
-        self._parents.young.add(*parents)
+        self.add(parents[0], parents[1].view(np.uint64))
         self._requests.young.add(*requests)
 
 

@@ -76,7 +76,7 @@ class JobDependencies(Processor[JobDependenciesConfig], Durable):
             Names(_NAMES_AN_EDGE * config.max_edges),
             Edges(config.max_edges),
             Book(),
-            Ancestry(),
+            Ancestry(config.max_bytes * _ANCESTRY_SHARE // 8),
             FanOut(),
             Watch(config.max_depth, config.max_fanout, _QUIET_INTERVALS * config.interval, config.window),
             Waiting(self._step_seconds),
@@ -157,7 +157,6 @@ class JobDependencies(Processor[JobDependenciesConfig], Durable):
             know.ancestry.add_requests(calls.requests, calls.request_names, calls.request_services)
             if len(calls.clients):
                 self._arrived[1].append(calls.clients)
-            know.ancestry.shrink(self.config.max_bytes * _ANCESTRY_SHARE // 8)
         if jobs:
             # stamped with the tick to come, which tells their time
             self._arrived[0].append(know.book.absorb(evidence_of(jobs, know.names), self._ticks + 1))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import Batch
-from pipeline.arrays import Column, parents_of, unnest
+from pipeline.arrays import Column
 from pipeline.batch import one_array
 from pipeline.columns import any_value_text, attributes
 from pipeline.hashing import Hashes, hashes_in_traces, trace_hashes, words_of
-from processors.job_dependencies.facts import CLIENT, Records, blank, columns_of
+from processors.job_dependencies.facts import CLIENT, NONE, Records, columns_of
+from processors.job_dependencies.layouts import AttributeTexts
 from processors.job_dependencies.names import Codes, Names
 
 _SERVER, _CLIENT, _PRODUCER = 2, 3, 4
@@ -45,18 +46,13 @@ _KEYS: Final = tuple(
     for key in keys
 )
 
-_COLUMNS: Final = (
-    *("trace_id", "span_id", "parent_span_id", "kind", "name", "attributes", "status"),
-    *("start_time_unix_nano", "end_time_unix_nano"),
-)
+_COLUMNS: Final = ("trace_id", "span_id", "parent_span_id", "kind", "start_time_unix_nano", "end_time_unix_nano")
+"""What is read of all spans, and copied where several batches are read together."""
 
 _HOST_OF_URL: Final = r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^@/?#]*@)?(?P<host>\[[^\]]*\]|[^:/?#]+)"
 
 _REMEMBERED: Final = 128
 """Side tables whose services are at hand."""
-
-_PART: Final = np.int64(1) << np.int64(24)
-"""More than the distinct texts of a batch: two of them and a form make one number."""
 
 
 @dataclass(slots=True, eq=False)
@@ -90,8 +86,8 @@ class SpanReader:
         clients = np.flatnonzero((kinds == _CLIENT) | (kinds == _PRODUCER))
         services = np.concatenate([self._services_of(batch) for batch in batches])
         if len(servers) or len(clients):
-            texts = _Texts(columns["attributes"])
-            request_names = self._request_names(columns["name"], texts, servers)
+            texts = AttributeTexts([batch.column("attributes") for batch in batches], _KEYS)
+            request_names = self._request_names(batches, texts, servers)
             called, targets = self._targets(texts, clients, kinds)
             clients = clients[called]
         else:
@@ -102,7 +98,7 @@ class SpanReader:
             requests=spans[servers],
             request_names=request_names,
             request_services=services[servers],
-            clients=_clients(columns, clients, spans, parents, targets, services),
+            clients=_clients(columns, _statuses(batches), clients, spans, parents, targets, services),
         )
 
     def _services_of(self, batch: Batch) -> Codes:
@@ -117,123 +113,94 @@ class SpanReader:
             self._services[id(side)] = seen
         return seen[1].take(batch.column("resource").to_numpy())
 
-    def _request_names(self, spans: Column, texts: _Texts, servers: npt.NDArray[np.int64]) -> Codes:
+    def _request_names(self, batches: Sequence[Batch], texts: AttributeTexts, servers: npt.NDArray[np.int64]) -> Codes:
         """Return the number of `METHOD /route` where the span has a route, else of its name."""
-        route, method = texts.first(_ROUTE, servers), texts.first(_METHOD, servers)
-        routed = route >= 0
+        route = texts.first(_ROUTE, servers)
+        routed = np.flatnonzero(route >= 0)
         names = np.zeros(len(servers), np.int32)
-        if not routed.all():
-            nameless: Column = pa.array(servers[~routed])
-            names[~routed] = self._names.numbers(spans.take(nameless))
-        forms = np.zeros(np.count_nonzero(routed), np.int64)
-        names[routed] = self._numbers(texts, forms, method[routed], route[routed], " ")
+        if len(routed) < len(servers):
+            nameless: Column = pa.array(servers[route < 0])
+            names[route < 0] = self._names.numbers(columns_of(batches, ["name"])["name"].take(nameless))
+        if len(routed):
+            method = texts.first(_METHOD, servers[routed])
+            names[routed] = self._numbers(texts, method, route[routed], " ")
         return names
 
     def _targets(
-        self, texts: _Texts, clients: npt.NDArray[np.int64], kinds: npt.NDArray[np.int32]
+        self, texts: AttributeTexts, clients: npt.NDArray[np.int64], kinds: npt.NDArray[np.int32]
     ) -> tuple[npt.NDArray[np.bool_], Codes]:
         """Return which of `clients` are calls, and the number of what each of those calls.
 
         A producer that names no message broker, and a client of a broker that names no destination (it asks for work),
-        call nothing.
+        call nothing. Only texts that matter are looked at.
         """
-        peer = texts.first(_PEER, clients)
-        database, database_name = texts.first(_DATABASE, clients), texts.first(_DATABASE_NAME, clients)
-        broker, destination = texts.first(_MESSAGING, clients), texts.first(_DESTINATION, clients)
-        host = texts.host(clients)
-        rpc = texts.first(_RPC, clients)
-        place = np.where(database_name >= 0, database_name, host)
-        first = np.select([peer >= 0, database >= 0, broker >= 0, host >= 0], [peer, database, broker, host], rpc)
-        second = np.select([peer >= 0, database >= 0, broker >= 0], [-1, place, destination], -1)
-        called = np.where(kinds[clients] == _PRODUCER, broker >= 0, True) & ~((broker >= 0) & (destination < 0))
-        # 1 marks a pair whose parts are joined
-        forms = ((first >= 0) & (second >= 0)).astype(np.int64)
-        return called, self._numbers(texts, forms[called], first[called], second[called], "/")
+        broker = texts.first(_MESSAGING, clients)
+        brokers = np.flatnonzero(broker >= 0)
+        destination = np.full(len(clients), NONE)
+        destination[brokers] = texts.first(_DESTINATION, clients[brokers])
+        called = np.where(broker >= 0, destination >= 0, kinds[clients] != _PRODUCER)
+        if not called.all():
+            clients, broker, destination = clients[called], broker[called], destination[called]
+
+        first, second = texts.first(_PEER, clients), np.full(len(clients), NONE)
+        left = np.flatnonzero(first < 0)
+        database = texts.first(_DATABASE, clients[left])
+        stored = left[database >= 0]
+        first[stored] = database[database >= 0]
+        second[stored] = texts.first(_DATABASE_NAME, clients[stored])
+        placeless = stored[second[stored] < 0]
+        second[placeless] = _host(texts, clients[placeless])
+        left = left[database < 0]
+        sending = left[broker[left] >= 0]
+        first[sending], second[sending] = broker[sending], destination[sending]
+        left = left[broker[left] < 0]
+        first[left] = _host(texts, clients[left])
+        left = left[first[left] < 0]
+        first[left] = texts.first(_RPC, clients[left])
+        return called, self._numbers(texts, first, second, "/")
 
     def _numbers(
         self,
-        texts: _Texts,
-        forms: npt.NDArray[np.int64],
+        texts: AttributeTexts,
         first: npt.NDArray[np.int64],
         second: npt.NDArray[np.int64],
         glue: str,
     ) -> Codes:
         """Return the numbers of two texts put together, one or both of which may be absent (-1)."""
-        pairs = (forms * _PART + first + 1) * _PART + second + 1
-        distinct, inverse = np.unique(pairs, return_inverse=True)
+        pairs: Column = pa.array(((first + 1) << 32) | (second + 1)).dictionary_encode()
         numbers = [
             self._names.number(glue.join(part for part in (texts.text(one), texts.text(other)) if part))
-            for one, other in zip(
-                (distinct // _PART % _PART - 1).tolist(), (distinct % _PART - 1).tolist(), strict=True
-            )
+            for one, other in ((pair // 2**32 - 1, pair % 2**32 - 1) for pair in pairs.dictionary.to_pylist())
         ]
-        return np.array(numbers or [0], np.int32)[inverse]
+        codes: Codes = np.array(numbers or [0], np.int32)[pairs.indices.to_numpy()]
+        return codes
 
 
-class _Texts:
-    """The texts of the attributes that are asked for, as numbers of the distinct texts among them."""
-
-    def __init__(self, spans: Column) -> None:
-        offsets, items = unnest(spans)
-        keys = pc.index_in(items.field("key"), value_set=pa.array(_KEYS, pa.string()))
-        codes = keys.fill_null(-1).to_numpy()
-        places = np.flatnonzero(codes >= 0)
-        strings: Column = pc.struct_field(items.field("value"), "string_value")
-        encoded = strings.take(pa.array(places)).dictionary_encode()
-        numbers = encoded.indices.fill_null(-1).to_numpy().astype(np.int64)
-        rows = parents_of(offsets)[places] if len(places) else np.zeros(0, np.int64)
-        self._distinct: list[str] = encoded.dictionary.to_pylist()
-        numbers[numbers >= 0] = np.where(
-            np.array([text != "" for text in self._distinct] or [True], np.bool_)[numbers[numbers >= 0]],
-            numbers[numbers >= 0],
-            -1,
-        )
-        few = codes[places].astype(np.int8)
-        order = np.argsort(few, kind="stable")  # of bytes it is a counting sort
-        bounds = np.concatenate([[0], np.cumsum(np.bincount(few, minlength=len(_KEYS)))])
-        self._of_key: dict[str, npt.NDArray[np.int64]] = {}
-        for code, key in enumerate(_KEYS):
-            chosen = order[bounds[code] : bounds[code + 1]]
-            if len(chosen):
-                column = np.full(len(spans), -1, np.int64)
-                # back to front, so that the first of equal keys is written last
-                column[rows[chosen][::-1]] = numbers[chosen][::-1]
-                self._of_key[key] = column
-        self._hosts: dict[int, int] = {}
-
-    def text(self, number: int) -> str:
-        """Return the text of a number, "" for -1."""
-        return "" if number < 0 else self._distinct[number]
-
-    def first(self, keys: tuple[str, ...], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return for each row the text of the first of `keys` that it has; -1 where it has none."""
-        found = np.full(len(rows), -1, np.int64)
-        for key in keys:
-            column = self._of_key.get(key)
-            if column is not None:
-                found = np.where(found >= 0, found, column[rows])
+def _host(texts: AttributeTexts, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return for each row the host that it names, or that stands in its URL; -1 where there is none."""
+    found = texts.first(_HOST, rows)
+    nameless = np.flatnonzero(found < 0)
+    urls = texts.first(_URL, rows[nameless])
+    needed, urls = nameless[urls >= 0], urls[urls >= 0]
+    if len(needed) == 0:
         return found
+    distinct: Column = pa.array(urls).dictionary_encode()
+    written = pa.array([texts.text(number) for number in distinct.dictionary.to_pylist()], pa.string())
+    hosts = texts.numbered(pc.struct_field(pc.extract_regex(written, _HOST_OF_URL), "host"))
+    found[needed] = hosts[distinct.indices.to_numpy()]
+    return found
 
-    def host(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return for each row the host that it names, or that stands in its URL; -1 where there is none."""
-        found, urls = self.first(_HOST, rows), self.first(_URL, rows)
-        needed = np.flatnonzero((found < 0) & (urls >= 0))
-        if len(needed) == 0:
-            return found
-        distinct, inverse = np.unique(urls[needed], return_inverse=True)
-        texts = pa.array([self._distinct[number] for number in distinct.tolist()], pa.string())
-        hosts = pc.struct_field(pc.extract_regex(texts, _HOST_OF_URL), "host").dictionary_encode()
-        known = len(self._distinct)
-        self._distinct += hosts.dictionary.to_pylist()
-        numbers: Column = hosts.indices
-        found[needed] = np.where(
-            numbers.is_valid().to_numpy(zero_copy_only=False), numbers.fill_null(0).to_numpy() + known, -1
-        )[inverse]
-        return found
+
+def _statuses(batches: Sequence[Batch]) -> npt.NDArray[np.int32]:
+    """Return the status code of each span; the messages beside them are not copied."""
+    codes: list[Column] = [pc.struct_field(batch.column("status"), "code") for batch in batches]
+    together: npt.NDArray[np.int32] = np.concatenate([column.fill_null(0).to_numpy() for column in codes])
+    return together
 
 
 def _clients(
     columns: Mapping[str, Column],
+    statuses: npt.NDArray[np.int32],
     rows: npt.NDArray[np.int64],
     spans: Hashes,
     parents: Hashes,
@@ -242,13 +209,13 @@ def _clients(
 ) -> Records:
     """Return the calls that the spans in `rows` are; those without a parent have nobody who calls."""
     below = parents[rows] != 0
-    rows = rows[below]
-    clients = blank(len(rows), CLIENT)
+    if not below.all():
+        rows, targets = rows[below], targets[below]
+    clients = np.empty(len(rows), CLIENT)
     start = columns["start_time_unix_nano"].to_numpy()[rows]
     end = columns["end_time_unix_nano"].to_numpy()[rows]
     clients["span"], clients["at"], clients["told"] = spans[rows], parents[rows], np.nan
-    clients["target"], clients["service"] = targets[below], services[rows]
+    clients["target"], clients["service"] = targets, services[rows]
     clients["time"], clients["duration"] = start, np.where(end > start, end - start, 0)
-    status: Any = pc.struct_field(columns["status"], "code")
-    clients["failed"] = status.fill_null(0).to_numpy()[rows] == _ERROR
+    clients["failed"] = statuses[rows] == _ERROR
     return clients
