@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import changes
 from pipeline.hash_table import HashTable, Rows
 from pipeline.hashing import Hashes, combined
 from processors.job_dependencies.ancestry import Ancestry
@@ -15,7 +16,7 @@ from processors.job_dependencies.climbing import callers
 from processors.job_dependencies.deciding import Decision
 from processors.job_dependencies.facts import NONE, NodeKind, Records, Via
 from processors.job_dependencies.names import Edges, edges_of
-from processors.job_dependencies.tally import Tally, counts, samples
+from processors.job_dependencies.tally import Tally
 
 
 class FanOut:
@@ -28,21 +29,28 @@ class FanOut:
     def nbytes(self) -> int:
         return self._young.nbytes + self._old.nbytes
 
-    def add(self, instances: Hashes, edges: npt.NDArray[np.int32], number: int) -> tuple[Rows, Rows, Rows]:
-        """Add `number` for each of `instances`, 0 for unknown ones.
+    def add(self, instances: Hashes, edges: Rows, calls: Rows) -> tuple[Rows, Rows, Rows]:
+        """Add `calls` to what each of `instances` made on an edge, 0 for unknown ones.
 
         Returns for each distinct pair of instance and edge the place where it is first, the calls before, and after.
         """
         known = np.flatnonzero(instances)
         keys = combined(instances[known], edges[known].astype(np.uint64))
-        distinct, firsts, calls = np.unique(keys, return_index=True, return_counts=True)
+        order = np.argsort(keys)
+        starts = changes(keys[order])[:-1]
+        if len(starts) == 0:
+            return starts, starts, starts
+        distinct = keys[order[starts]]
         before = self._young.find(distinct)
+        fresh = before < 0
         if len(self._old):
-            before = np.where(before < 0, self._old.find(distinct), before)
+            before[fresh] = self._old.find(distinct[fresh])
         before = np.maximum(before, 0)
-        after = np.maximum(before + number * calls, 0)
-        self._young.swap(distinct, after)
-        return known[firsts], before, after
+        after = np.maximum(before + np.add.reduceat(calls[known][order], starts), 0)
+        self._young.add(distinct[fresh], after[fresh])
+        if not fresh.all():
+            self._young.swap(distinct[~fresh], after[~fresh])
+        return known[np.minimum.reduceat(order, starts)], before, after
 
     def shrink(self, limit: int) -> None:
         """Forget what was not asked for lately if more than `limit` bytes are in use."""
@@ -110,13 +118,14 @@ def _add_calls(fan_out: FanOut, tally: Tally, book: Book, jobs: Rows, number: in
     if len(jobs) == 0:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     instances, edges, times = (book.of_jobs(jobs, name) for name in ("instance", "edge", "time"))
-    places, before, after = fan_out.add(instances, edges, number)
+    calls = np.full(len(jobs), number)
+    places, before, after = fan_out.add(instances, edges, calls)
     parents = np.zeros(len(jobs), np.int64)
     parents[places] = (after > 0).astype(np.int64) - (before > 0)
     size = np.zeros(len(jobs), np.uint64)
     size[places] = after if number > 0 else 0
-    tally.add(counts(edges, times, calls=number, parents=parents, fan_out=size))
-    places, _, after = fan_out.add(instances, np.full(len(jobs), _ALL_EDGES), number)
+    tally.count(edges, times, calls=number, parents=parents, fan_out=size)
+    places, _, after = fan_out.add(instances, np.full(len(jobs), _ALL_EDGES), calls)
     return after, places
 
 
@@ -134,14 +143,12 @@ def _count_executions(book: Book, tally: Tally, rows: Rows, edge: npt.NDArray[np
     times = told["time"]
     was = before >= 0
     if was.any():
-        tally.add(counts(before[was], times[was], executions=-1, failures=-failure_before[was].astype(int)))
+        tally.count(before[was], times[was], executions=-1, failures=-failure_before[was].astype(int))
     now = after >= 0
     fresh = now & ~told["sampled"]
-    tally.add(
-        counts(after[now], times[now], executions=1, failures=failure[now].astype(int)),
-        samples(after[fresh], times[fresh], told["latency"][fresh]),
-        samples(after[fresh], times[fresh], told["duration"][fresh].astype(np.int64)),
-    )
+    tally.count(after[now], times[now], executions=1, failures=failure[now])
+    tally.sample(tally.latencies, after[fresh], times[fresh], told["latency"][fresh])
+    tally.sample(tally.durations, after[fresh], times[fresh], told["duration"][fresh].astype(np.int64))
     book.rows["edge"][rows] = after
     book.rows["counted_failure"][rows] = failure
     book.rows["sampled"][rows[fresh]] = True
@@ -162,45 +169,47 @@ def count_clients(
     """
     if len(clients) == 0:
         return clients
-    found = callers(book, ancestry, clients["at"])
+    # calls of one target from one place lie side by side for the most part, and are looked at together
+    bounds = changes(*(clients[name] for name in ("at", "target", "service")))
+    starts, sizes = bounds[:-1], np.diff(bounds)
+    found = callers(book, ancestry, clients["at"][starts])
     row = found.row
     execution = (row >= 0) & book.of_rows(row, "execution")
-    lost = found.open & late
-    counted = (execution | lost) & ~book.are_rows(clients["span"])
-    calls, row, execution = clients.compress(counted), row[counted], execution[counted]
+    open_ = np.repeat(found.open, sizes)
+    counted = np.repeat(execution, sizes) | (open_ & late)
+    counted[counted] = ~book.are_rows(clients["span"][counted])
+
+    groups = np.repeat(np.arange(len(starts)), sizes)[counted]
+    number = np.bincount(groups, minlength=len(starts))
+    some = np.flatnonzero(number)
     job_class = np.where(execution, book.of_rows(row, "job_class"), 0)
-    edge = edges.numbers(
+    first = clients.take(starts)
+    edge = np.zeros(len(starts), np.int64)
+    edge[some] = edges.numbers(
         edges_of(
             (
-                np.where(job_class > 0, NodeKind.JOB, NodeKind.UNKNOWN),
-                job_class,
-                np.where(execution, book.of_rows(row, "service"), calls["service"]),
-                np.where(calls["target"] > 0, NodeKind.EXTERNAL, NodeKind.UNKNOWN),
-                calls["target"],
+                np.where(job_class > 0, NodeKind.JOB, NodeKind.UNKNOWN)[some],
+                job_class[some],
+                np.where(execution, book.of_rows(row, "service"), first["service"])[some],
+                np.where(first["target"] > 0, NodeKind.EXTERNAL, NodeKind.UNKNOWN)[some],
+                first["target"][some],
                 0,
                 Via.PARENT,
             ),
-            len(calls),
+            len(some),
         )
     )
-    instances = np.where(execution, book.of_rows(row, "span"), np.uint64(0))
-    places, before, after = fan_out.add(instances, edge, 1)
+    calls = clients.compress(counted)
+    instances = np.where(execution, book.of_rows(row, "span"), np.uint64(0))[some]
+    places, before, after = fan_out.add(instances, edge[some], number[some])
+    # told with the first call of each group
+    at = (np.cumsum(number[some]) - number[some])[places]
     parents, size = np.zeros(len(calls), np.int64), np.zeros(len(calls), np.uint64)
-    parents[places], size[places] = before == 0, after
-    tally.add(
-        counts(
-            edge,
-            calls["time"],
-            calls=1,
-            executions=1,
-            failures=calls["failed"].astype(int),
-            parents=parents,
-            fan_out=size,
-        ),
-        None,
-        samples(edge, calls["time"], calls["duration"].astype(np.int64)),
-    )
-    waiting = found.open & ~late
+    parents[at], size[at] = before == 0, after
+    of_calls, times = edge[groups], calls["time"]
+    tally.count(of_calls, times, calls=1, executions=1, failures=calls["failed"], parents=parents, fan_out=size)
+    tally.sample(tally.durations, of_calls, times, calls["duration"].astype(np.int64))
+    waiting = open_ & ~late
     left = clients.compress(waiting)
-    left["at"] = found.at[waiting]
+    left["at"] = np.repeat(found.at, sizes)[waiting]
     return left

@@ -19,7 +19,7 @@ from processors.job_dependencies.tally import COUNT, SAMPLE, Tally
 from processors.job_dependencies.waiting import Waiting
 from processors.job_dependencies.watching import Watch
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raised when an older process could not read what a newer one saved."""
 
 _TYPES: Final = {
@@ -107,5 +107,5 @@ def restored(state: bytes, know: Knowledge, tally: Tally) -> float:
     know.waiting.add_jobs(arrays["keys"], arrays["key_times"])
     know.waiting.add_clients(arrays["clients"], arrays["client_times"])
     know.watch.load(head["watch"])
-    tally.add(arrays["counts"], arrays["latencies"], arrays["durations"])
+    tally.load(arrays["counts"], arrays["latencies"], arrays["durations"])
     return float(head["now"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -9,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.arrays import nest, offsets_of
+from pipeline.arrays import Column, Ints, nest, offsets_of
 from pipeline.kinds import SHAPES, Kind, required
 from processors.job_dependencies.facts import NodeKind, Records, Via
 from processors.job_dependencies.names import Edges, Names
+
+Times = npt.NDArray[np.uint64]
 
 MOST_SAMPLES: Final = 200
 """Samples of one edge, interval and measure; more are put together, each then standing for several."""
@@ -20,6 +23,10 @@ MOST_SAMPLES: Final = 200
 _VALUE_BITS: Final = 44
 _LARGEST: Final = float((1 << _VALUE_BITS) - 1)
 """Nanoseconds, five hours, from which on values are not ordered any more."""
+
+_INTERVAL_BITS: Final = 35
+_INTERVALS: Final = (1 << _INTERVAL_BITS) - 1
+"""The bits of a key that number the interval."""
 
 _FOLD_AT: Final = 20_000
 """Records that may wait before they are added up."""
@@ -38,30 +45,16 @@ COUNT: Final = np.dtype(
         ("fan_out", np.uint64),
         ("first", np.uint64),
         ("last", np.uint64),
-    ]
+    ],
+    align=True,
 )
 """What is to be added to an edge; `time` is when it happened, after folding the begin of the interval."""
 
-SAMPLE: Final = np.dtype([("edge", np.int32), ("time", np.uint64), ("value", np.float64), ("weight", np.float64)])
+SAMPLE: Final = np.dtype(
+    [("edge", np.int32), ("time", np.uint64), ("value", np.float64), ("weight", np.float64)], align=True
+)
 
 _SUMMED: Final = ("calls", "failures", "executions", "parents")
-
-
-def counts(edges: npt.NDArray[Any], times: npt.NDArray[np.uint64], **columns: npt.NDArray[Any] | int) -> Records:
-    """Return records of COUNT; columns that are not given are 0."""
-    records = np.zeros(len(edges), COUNT)
-    records["edge"], records["time"], records["first"], records["last"] = edges, times, times, times
-    for name, values in columns.items():
-        records[name] = values
-    return records
-
-
-def samples(edges: npt.NDArray[Any], times: npt.NDArray[np.uint64], values: npt.NDArray[Any]) -> Records:
-    """Return records of SAMPLE, each standing for itself; values below 0 are none."""
-    kept = values >= 0
-    records = np.zeros(np.count_nonzero(kept), SAMPLE)
-    records["edge"], records["time"], records["value"], records["weight"] = edges[kept], times[kept], values[kept], 1.0
-    return records
 
 
 @dataclass(slots=True)
@@ -81,35 +74,49 @@ class Tally:
     def nbytes(self) -> int:
         return sum(records.nbytes for part in (self.counts, self.latencies, self.durations) for records in part)
 
-    def add(self, counted: Records, latencies: Records | None = None, durations: Records | None = None) -> None:
-        """Add records, and put them together with those before if there are many."""
+    def count(self, edges: Ints, times: Times, **columns: npt.NDArray[Any] | int) -> None:
+        """Add to the columns of COUNT; those that are not given stay as they are."""
+        self._keep(self.counts, _summed(edges, times, self.interval_ns, columns), self._recounted)
+
+    def sample(self, part: list[Records], edges: Ints, times: Times, values: npt.NDArray[Any]) -> None:
+        """Add samples to `part`, `latencies` or `durations`, each standing for itself; values below 0 are none."""
+        kept = values >= 0
+        if not kept.all():
+            edges, times, values = edges[kept], times[kept], values[kept]
+        records = np.empty(len(values), SAMPLE)
+        records["edge"], records["time"], records["value"], records["weight"] = edges, times, values, 1.0
+        self._keep(part, records, self._thinned)
+
+    def load(self, counted: Records, latencies: Records, durations: Records) -> None:
+        """Take over the records of another."""
         for part, records in ((self.counts, counted), (self.latencies, latencies), (self.durations, durations)):
-            if records is not None and len(records):
+            if len(records):
                 part.append(records)
-        for part, fold in (
-            (self.counts, self._summed),
-            (self.latencies, self._thinned),
-            (self.durations, self._thinned),
-        ):
-            if len(part) > 1 and sum(map(len, part[1:])) > max(_FOLD_AT, len(part[0])):
-                part[:] = [fold(np.concatenate(part))]
+
+    def _keep(self, part: list[Records], records: Records, fold: Callable[[Records], Records]) -> None:
+        """Keep records, and put them together with those before if there are many."""
+        if len(records) == 0:
+            return
+        part.append(records)
+        if len(part) > 1 and sum(map(len, part[1:])) > max(_FOLD_AT, len(part[0])):
+            part[:] = [fold(np.concatenate(part))]
 
     def take(self, edges: Edges, names: Names) -> pa.Table | None:
         """Return rows of kind job_dependencies for all that was added, and begin anew; None for nothing."""
         if not self.counts:
             return None
-        summed = self._summed(np.concatenate(self.counts))
+        summed = self._recounted(np.concatenate(self.counts))
         nothing = np.ones(len(summed), np.bool_)
         for name in _SUMMED:
             nothing &= summed[name] == 0
         latencies = self._thinned(_joined(self.latencies))
         durations = self._thinned(_joined(self.durations))
         self.counts, self.latencies, self.durations = [], [], []
-        keys = _keys(summed, self.interval_ns)
+        keys = _keys(summed["edge"], summed["time"], self.interval_ns)
         places = []
         for of in (latencies, durations):
             # samples never come without counts
-            place = np.searchsorted(keys, _keys(of, self.interval_ns))
+            place = np.searchsorted(keys, _keys(of["edge"], of["time"], self.interval_ns))
             nothing[place] = False
             places.append(place)
         summed = summed.compress(~nothing)
@@ -118,26 +125,15 @@ class Tally:
         moved = np.cumsum(~nothing) - 1
         return _table(summed, latencies, moved[places[0]], durations, moved[places[1]], edges, names)
 
-    def _summed(self, records: Records) -> Records:
+    def _recounted(self, records: Records) -> Records:
         """Return one record an edge and interval, in the order of both."""
-        records["time"] -= records["time"] % np.uint64(self.interval_ns)
-        groups, starts = _grouped(records, self.interval_ns)
-        summed = np.zeros(len(starts), COUNT)
-        if len(starts) == 0:
-            return summed
-        for name in ("edge", "time"):
-            summed[name] = groups[name][starts]
-        for name in _SUMMED:
-            summed[name] = np.add.reduceat(groups[name], starts)
-        summed["fan_out"] = np.maximum.reduceat(groups["fan_out"], starts)
-        summed["first"] = np.minimum.reduceat(groups["first"], starts)
-        summed["last"] = np.maximum.reduceat(groups["last"], starts)
-        return summed
+        columns = {name: records[name] for name in (*_SUMMED, "fan_out", "first", "last")}
+        return _summed(records["edge"], records["time"], self.interval_ns, columns)
 
     def _thinned(self, records: Records) -> Records:
         """Return at most MOST_SAMPLES records an edge and interval, in the order of both and of the values."""
         records["time"] -= records["time"] % np.uint64(self.interval_ns)
-        groups, starts = _grouped(records, self.interval_ns, by_value=True)
+        groups, starts = _grouped(records, self.interval_ns)
         sizes = np.diff(np.append(starts, len(groups)))
         if len(groups) == 0 or sizes.max() <= MOST_SAMPLES:
             return groups
@@ -157,24 +153,46 @@ class Tally:
         return thinned
 
 
-def _grouped(records: Records, interval_ns: int, *, by_value: bool = False) -> tuple[Records, npt.NDArray[np.int64]]:
-    """Return the records ordered by edge and interval, and where each such group begins."""
-    keys = _keys(records, interval_ns)
-    if by_value:
-        # one number to sort by is several times cheaper than two; what is equal by it is equal enough
-        _, groups = np.unique(keys, return_inverse=True)
-        order = np.argsort((groups << _VALUE_BITS) | np.minimum(records["value"], _LARGEST).astype(np.int64))
-    else:
-        order = np.argsort(keys, kind="stable")
-    ordered, keys = records.take(order), keys[order]
-    if len(ordered) == 0:
-        return ordered, np.zeros(0, np.int64)
-    return ordered, np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+def _summed(edges: Ints, times: Times, interval_ns: int, columns: Mapping[str, npt.NDArray[Any] | int]) -> Records:
+    """Return one record of COUNT for each edge and interval, in the order of both."""
+    keys, groups = _distinct(_keys(edges, times, interval_ns))
+    summed = np.zeros(len(keys), COUNT)
+    summed["edge"] = keys >> _INTERVAL_BITS
+    summed["time"] = (keys & _INTERVALS).astype(np.uint64) * np.uint64(interval_ns)
+    summed["first"] = np.iinfo(np.uint64).max
+    for name in _SUMMED:
+        values = columns.get(name, 0)
+        if isinstance(values, np.ndarray):
+            summed[name] = np.bincount(groups, values, len(keys))
+        elif values:
+            summed[name] = values * np.bincount(groups, minlength=len(keys))
+    for name, extreme in (("fan_out", np.maximum), ("first", np.minimum), ("last", np.maximum)):
+        values = columns.get(name, 0 if name == "fan_out" else times)
+        if isinstance(values, np.ndarray):
+            column = summed[name].copy()
+            extreme.at(column, groups, values)
+            summed[name] = column
+    return summed
 
 
-def _keys(records: Records, interval_ns: int) -> npt.NDArray[np.int64]:
+def _grouped(records: Records, interval_ns: int) -> tuple[Records, npt.NDArray[np.int64]]:
+    """Return samples ordered by edge, interval and value, and where each edge and interval begins."""
+    keys, groups = _distinct(_keys(records["edge"], records["time"], interval_ns))
+    # one number to sort by is several times cheaper than two; what is equal by it is equal enough
+    order = np.argsort((groups << _VALUE_BITS) | np.minimum(records["value"], _LARGEST).astype(np.int64))
+    return records.take(order), offsets_of(np.bincount(groups, minlength=len(keys)))[:-1]
+
+
+def _distinct(keys: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the distinct keys, ascending, and the place of each key among them. There are few."""
+    encoded: Column = pa.array(keys).dictionary_encode()
+    distinct, places = np.unique(encoded.dictionary.to_numpy(), return_inverse=True)
+    return distinct, places[encoded.indices.to_numpy()]
+
+
+def _keys(edges: Ints, times: Times, interval_ns: int) -> npt.NDArray[np.int64]:
     """Return edge and interval as one number: an interval of a second or more leaves 28 bits for the edge."""
-    return (records["edge"].astype(np.int64) << 35) | (records["time"] // np.uint64(interval_ns)).astype(np.int64)
+    return (edges.astype(np.int64) << _INTERVAL_BITS) | (times // np.uint64(interval_ns)).astype(np.int64)
 
 
 def _joined(parts: list[Records]) -> Records:

@@ -44,7 +44,12 @@ class Waiting:
         self._put(self._clients, clients, times)
 
     def _put(self, calendar: defaultdict[int, list[Any]], items: npt.NDArray[Any], times: Times) -> None:
+        if len(items) == 0:
+            return
         days = np.ceil(times / self._step).astype(np.int64)
+        if (days == days[0]).all():
+            calendar[int(days[0])].append(items)
+            return
         for day in np.unique(days).tolist():
             calendar[day].append(items.compress(days == day))
 
