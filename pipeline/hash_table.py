@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import changes
 from pipeline.hashing import Hashes
 
 Rows = npt.NDArray[np.int64]
@@ -92,8 +93,12 @@ class HashTable:
         if 2 * (self._used + len(keys)) > self._keys.size:
             old_keys, old_values = self.items()
             self._clear(2 * (self._used + len(keys)))
-            self._insert(old_keys, old_values)
-        self._insert(keys, values)
+            keys, values = np.concatenate([old_keys, keys]), np.concatenate([old_values, values])
+        self._used += len(keys)
+        if 2 * len(keys) > len(self._keys):
+            self._insert_many(keys, values)
+        else:
+            self._insert(keys, values)
 
     def copy(self) -> HashTable:
         """Return a table that stays as this one is now."""
@@ -132,20 +137,43 @@ class HashTable:
             numbers, wanted, buckets = numbers[on], wanted[on], (buckets[on] + 1) & int(last)
 
     def _insert(self, keys: Hashes, values: Rows) -> None:
+        """Add keys of which few want the same bucket."""
         last = len(self._keys) - 1
+        places_of_keys = self._keys.ravel()
         buckets = (keys & np.uint64(last)).view(np.int64)
-        self._used += len(keys)
         while len(keys):
             slots = self._filled[buckets]
             full = slots == _BUCKET
             if full.any():
                 buckets = np.where(full, (buckets + 1) & last, buckets)
                 continue
-            # of several keys that want the same slot one gets it, the others find it taken
-            self._keys[buckets, slots] = keys
-            mine = self._keys[buckets, slots] == keys
-            taken, slots = buckets[mine], slots[mine]
-            self._values[taken * _BUCKET + slots] = values[mine]
-            self._filled[taken] = slots + 1
+            places = buckets * _BUCKET + slots
+            # of several keys that want the same place one gets it, the others find it taken
+            places_of_keys[places] = keys
+            mine = places_of_keys[places] == keys
+            taken = places[mine]
+            self._values[taken] = values[mine]
+            self._filled[buckets[mine]] = slots[mine] + 1
             on = ~mine
             keys, values, buckets = keys[on], values[on], buckets[on]
+
+    def _insert_many(self, keys: Hashes, values: Rows) -> None:
+        """Add keys of which several want the same bucket: bucket by bucket, so memory is gone through once."""
+        last = len(self._keys) - 1
+        places_of_keys = self._keys.ravel()
+        buckets = (keys & np.uint64(last)).view(np.int64)
+        while len(keys):
+            # one number to sort by: it is several times cheaper than finding the order
+            ordered = np.sort((buckets << 32) | np.arange(len(keys)))
+            order, buckets = ordered & 0xFFFFFFFF, ordered >> 32
+            keys, values = keys[order], values[order]
+            bounds = changes(buckets)
+            starts, sizes = bounds[:-1], np.diff(bounds)
+            wanted = buckets[starts]
+            filled = self._filled[wanted]
+            self._filled[wanted] = np.minimum(filled + sizes, _BUCKET)
+            slots = np.arange(len(keys)) + np.repeat(filled - starts, sizes)
+            places = buckets * _BUCKET + slots
+            on = slots >= _BUCKET
+            places_of_keys[places[~on]], self._values[places[~on]] = keys[~on], values[~on]
+            keys, values, buckets = keys[on], values[on], (buckets[on] + 1) & last

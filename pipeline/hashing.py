@@ -6,6 +6,7 @@ hash once in 2**64 pairs; who can choose ids could make that happen, and would s
 
 from __future__ import annotations
 
+import binascii
 from typing import Any, Final
 
 import numpy as np
@@ -149,15 +150,20 @@ def words_of_hex(ids: Column, width: int) -> npt.NDArray[np.uint64]:
     _, offsets_buffer, data_buffer = ids.buffers()
     starts = np.frombuffer(offsets_buffer, np.int32)[ids.offset : ids.offset + rows][whole]
     digits = np.frombuffer(data_buffer, np.uint8)
-    first = int(starts[0])
-    if len(whole) == rows and int(starts[-1]) - first == (rows - 1) * 2 * width:
-        nibbles = _NIBBLES[digits[first : first + rows * 2 * width]].reshape(rows, 2 * width)
+    first, size = int(starts[0]), 2 * width * len(whole)
+    if int(starts[-1]) - first == size - 2 * width:
+        digits = digits[first : first + size]
     else:
-        nibbles = _NIBBLES[digits[starts[:, np.newaxis] + np.arange(2 * width)]]
-    octets = np.ascontiguousarray((nibbles[:, 0::2] << 4) | nibbles[:, 1::2])
-    words = octets.view(">u8").astype(np.uint64)
-    words[(nibbles > 15).any(axis=1)] = 0
-    found[whole] = words
+        digits = digits[starts[:, np.newaxis] + np.arange(2 * width)].ravel()
+    try:
+        found[whole] = np.frombuffer(binascii.unhexlify(digits.data), ">u8").reshape(-1, width // 8)
+    except binascii.Error:
+        # some are no ids
+        nibbles = _NIBBLES[digits].reshape(-1, 2 * width)
+        octets = np.ascontiguousarray((nibbles[:, 0::2] << 4) | nibbles[:, 1::2])
+        words = octets.view(">u8").astype(np.uint64)
+        words[(nibbles > 15).any(axis=1)] = 0
+        found[whole] = words
     return found
 
 

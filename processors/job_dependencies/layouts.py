@@ -56,12 +56,14 @@ class AttributeTexts:
         """Return numbers of texts; -1 for null and for empty ones."""
         encoded = texts.dictionary_encode()
         distinct = encoded.dictionary.to_pylist()
-        numbers: Numbers = encoded.indices.fill_null(-1).to_numpy().astype(np.int64)
-        kept = numbers >= 0
+        known = np.arange(len(self._texts), len(self._texts) + len(distinct))
         if "" in distinct:
-            kept &= numbers != distinct.index("")
-        numbers = np.where(kept, numbers + len(self._texts), -1)
+            known[distinct.index("")] = -1
         self._texts += distinct
+        places: Column = encoded.indices
+        if places.null_count:
+            known, places = np.append(known, -1), places.fill_null(len(known))
+        numbers: Numbers = known[places.to_numpy()]
         return numbers
 
     def _taken(self, rows: Numbers, positions: Numbers) -> Column:

@@ -229,12 +229,11 @@ class JobDependencies(Processor[JobDependenciesConfig], Durable):
             jobs = know.book.jobs_of(touched)
             fresh = jobs[np.isnan(know.book.jobs["told"][jobs])]
             know.book.jobs["told"][fresh] = now
-            know.waiting.add_jobs(touched, np.full(len(touched), now + self.config.settle))
+            know.waiting.add_jobs(touched, now + self.config.settle)
             self._tick_times.append((now, self._ticks))
-        if clients:
-            together = np.concatenate(clients)
-            together["told"] = now
-            know.waiting.add_clients(together, np.full(len(together), now + self.config.settle))
+        for part in clients:
+            part["told"] = now
+            know.waiting.add_clients(part, now + self.config.settle)
 
     def _settle(self, keys: Hashes, clients: Records, now: float, *, everything: bool) -> None:
         know = self._know

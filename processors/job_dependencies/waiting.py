@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from typing import Any
 
@@ -33,23 +34,23 @@ class Waiting:
     def nbytes(self) -> int:
         return 8 * self._job_count + CLIENT.itemsize * self._client_count
 
-    def add_jobs(self, keys: Hashes, times: Times) -> None:
-        """Look at jobs at some times."""
+    def add_jobs(self, keys: Hashes, times: Times | float) -> None:
+        """Look at jobs at some times, or all at one."""
         self._job_count += len(keys)
         self._put(self._jobs, keys, times)
 
-    def add_clients(self, clients: Records, times: Times) -> None:
-        """Look at calls at some times."""
+    def add_clients(self, clients: Records, times: Times | float) -> None:
+        """Look at calls at some times, or all at one."""
         self._client_count += len(clients)
         self._put(self._clients, clients, times)
 
-    def _put(self, calendar: defaultdict[int, list[Any]], items: npt.NDArray[Any], times: Times) -> None:
+    def _put(self, calendar: defaultdict[int, list[Any]], items: npt.NDArray[Any], times: Times | float) -> None:
         if len(items) == 0:
             return
-        days = np.ceil(times / self._step).astype(np.int64)
-        if (days == days[0]).all():
-            calendar[int(days[0])].append(items)
+        if isinstance(times, float):
+            calendar[math.ceil(times / self._step)].append(items)
             return
+        days = np.ceil(times / self._step).astype(np.int64)
         for day in np.unique(days).tolist():
             calendar[day].append(items.compress(days == day))
 
