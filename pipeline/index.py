@@ -17,15 +17,10 @@ from pipeline.hashing import Hashes
 _FEWEST: Final = 1024
 
 
-class MultiTable:
-    """64-bit key -> many rows.
-
-    What one call adds under one key lies together as a block, and blocks of a key are chained: finding takes as many
-    rounds as there were calls that added to the key, not as there are rows.
-    """
+class Blocks:
+    """Rows in blocks, each of which may go on in an earlier one: following takes as many rounds as chains are long."""
 
     def __init__(self) -> None:
-        self._heads = HashTable()
         self._starts = np.zeros(_FEWEST, np.int64)
         self._counts = np.zeros(_FEWEST, np.int64)
         self._nexts = np.zeros(_FEWEST, np.int64)
@@ -35,19 +30,10 @@ class MultiTable:
 
     @property
     def nbytes(self) -> int:
-        return self._heads.nbytes + 3 * self._starts.nbytes + self._members.nbytes
+        return 3 * self._starts.nbytes + self._members.nbytes
 
-    def add(self, keys: Hashes, rows: Rows) -> None:
-        """Add `rows`, each under its key; a key 0 adds nothing."""
-        if not keys.all():
-            present = keys != 0
-            keys, rows = keys[present], rows[present]
-        if len(keys) == 0:
-            return
-        order = np.argsort(keys)
-        keys, rows = keys[order], rows[order]
-        starts = changes(keys)[:-1]
-        distinct = keys[starts]
+    def add(self, rows: Rows, starts: Rows) -> Rows:
+        """Add `rows` as blocks that begin at `starts`; return the numbers of the blocks, for `chain`."""
         blocks = np.arange(self._blocks, self._blocks + len(starts))
         self._members = _with_room(self._members, self._size + len(rows))
         for name in ("_starts", "_counts", "_nexts"):
@@ -55,14 +41,20 @@ class MultiTable:
         self._members[self._size : self._size + len(rows)] = rows
         self._starts[blocks] = starts + self._size
         self._counts[blocks] = np.diff(np.append(starts, len(rows)))
-        self._nexts[blocks] = self._heads.swap(distinct, blocks)
         self._blocks += len(starts)
         self._size += len(rows)
+        return blocks
 
-    def find(self, keys: Hashes) -> tuple[Rows, Rows]:
-        """Return `(number, row)` pairs: each row under one of `keys`, and that key's number in them."""
+    def chain(self, blocks: Rows, nexts: Rows) -> None:
+        """Let each of new `blocks` go on in another, -1 for none."""
+        self._nexts[blocks] = nexts
+
+    def follow(self, blocks: Rows) -> tuple[Rows, Rows]:
+        """Return `(number, row)` pairs: the rows of each chain that begins with one of `blocks`, and its number there.
+
+        A block -1 has no rows.
+        """
         numbers, found = [], []
-        blocks = self._heads.find(keys)
         asked = (blocks >= 0).nonzero()[0]
         blocks = blocks[asked]
         while len(blocks):
@@ -79,6 +71,39 @@ class MultiTable:
         if not found:
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
         return np.concatenate(numbers), np.concatenate(found)
+
+
+class MultiTable:
+    """64-bit key -> many rows.
+
+    What one call adds under one key is a block, and blocks of a key are chained: finding takes as many rounds as there
+    were calls that added to the key, not as there are rows.
+    """
+
+    def __init__(self) -> None:
+        self._heads = HashTable()
+        self._blocks = Blocks()
+
+    @property
+    def nbytes(self) -> int:
+        return self._heads.nbytes + self._blocks.nbytes
+
+    def add(self, keys: Hashes, rows: Rows) -> None:
+        """Add `rows`, each under its key; a key 0 adds nothing."""
+        if not keys.all():
+            present = keys != 0
+            keys, rows = keys[present], rows[present]
+        if len(keys) == 0:
+            return
+        order = np.argsort(keys)
+        keys = keys[order]
+        starts = changes(keys)[:-1]
+        blocks = self._blocks.add(rows[order], starts)
+        self._blocks.chain(blocks, self._heads.swap(keys[starts], blocks))
+
+    def find(self, keys: Hashes) -> tuple[Rows, Rows]:
+        """Return `(number, row)` pairs: each row under one of `keys`, and that key's number in them."""
+        return self._blocks.follow(self._heads.find(keys))
 
     def rows(self, keys: Hashes) -> Rows:
         """Return the rows under any of `keys`."""

@@ -7,9 +7,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.arrays import changes
 from pipeline.hash_table import HashTable, Rows, union
 from pipeline.hashing import Hashes
-from pipeline.index import MultiTable
+from pipeline.index import Blocks, MultiTable
 from processors.job_dependencies.evidence import Evidence
 from processors.job_dependencies.facts import JOB, NONE, ROW, TOLD, Records, blank, with_room
 
@@ -30,7 +31,7 @@ class Book:
         self._keys = HashTable(self._job_count)
         self._names = HashTable(self._job_count)
         self._enqueues = HashTable()
-        self._members = MultiTable()
+        self._members = Blocks()
         self._matching = MultiTable()
 
     def __len__(self) -> int:
@@ -96,10 +97,10 @@ class Book:
 
     def members(self, jobs: Rows) -> tuple[Rows, Rows]:
         """Return `(number, row)` pairs: all rows of each of `jobs`, deleted ones too, job by job, in order of time."""
-        keys = self._jobs["key"][jobs]
-        numbers, rows = self._members.find(keys)
-        current = self._rows["key"][rows] == keys[numbers]
-        numbers, rows = numbers[current], rows[current]
+        numbers, rows = self._members.follow(self._jobs["block"][jobs])
+        current = self._rows["key"][rows] == self._jobs["key"][jobs][numbers]
+        if not current.all():
+            numbers, rows = numbers[current], rows[current]
         order = _by_job_and_time(numbers, self._rows["time"][rows], self._rows["span"][rows])
         numbers, rows = numbers[order], rows[order]
         # a row that left a job and came back stands there twice
@@ -123,22 +124,38 @@ class Book:
         after = told["key"][newer]
         for name in TOLD:
             self._rows[name][rows] = told[name][newer]
-        fresh = told.compress(found < 0)
+        fresh = told.compress(found < 0) if len(known) else told
         start, self._row_count = self._row_count, self._row_count + len(fresh)
         self._rows = with_room(self._rows, start, self._row_count)
         self._rows[start : self._row_count] = fresh
         numbers = np.arange(start, self._row_count)
         self._spans.add(fresh["span"], numbers)
         moved = before != after
-        self._add_members(np.concatenate([numbers, rows[moved]]))
+        keys: Hashes = self._add_members(np.concatenate([numbers, rows[moved]]), stamp)
         self._add_bulk(numbers)
         self._alias(*evidence.merged, told["span"])
-        keys: Hashes = union(before[before != 0], after, fresh["key"], self._depending(np.concatenate([numbers, rows])))
-        self._touch(keys, stamp)
+        others: Hashes = union(before[before != 0], after, self._depending(np.concatenate([numbers, rows])))
+        if len(others) == 0:
+            return keys
+        self._touch(others, stamp)
+        both: Hashes = union(keys, others)
+        return both
+
+    def _add_members(self, rows: Rows, stamp: int) -> Hashes:
+        """Add rows to the jobs that they are about; return the keys of these."""
+        keys = self._rows["key"][rows]
+        order = np.argsort(keys)
+        keys = keys[order]
+        starts = changes(keys)[:-1]
+        keys = keys[starts]
+        self._chain(self._touch(keys, stamp), rows[order], starts)
         return keys
 
-    def _add_members(self, rows: Rows) -> None:
-        self._members.add(self._rows["key"][rows], rows)
+    def _chain(self, jobs: Rows, rows: Rows, starts: Rows) -> None:
+        """Add to each of `jobs` its part of `rows`, which begin at `starts`."""
+        blocks = self._members.add(rows, starts)
+        self._members.chain(blocks, self._jobs["block"][jobs])
+        self._jobs["block"][jobs] = blocks
 
     def _add_bulk(self, rows: Rows) -> None:
         bulk = rows[self._rows["unsent"][rows]]
@@ -169,16 +186,20 @@ class Book:
         self._spans.add(distinct[new], found[new])
         self._rows["alias"][found] = into
 
-    def _touch(self, keys: Hashes, stamp: int) -> None:
+    def _touch(self, keys: Hashes, stamp: int) -> Rows:
+        """Note that there is news of jobs; return their numbers."""
         found = self._keys.find(keys)
-        fresh = keys[found < 0]
+        new = found < 0
+        fresh = keys[new]
         start, self._job_count = self._job_count, self._job_count + len(fresh)
         self._jobs = with_room(self._jobs, start, self._job_count)
         jobs = blank(len(fresh), JOB)
-        jobs["key"], jobs["told"], jobs["stamp"] = fresh, np.nan, stamp
+        jobs["key"], jobs["told"] = fresh, np.nan
         self._jobs[start : self._job_count] = jobs
-        self._keys.add(fresh, np.arange(start, self._job_count))
-        self._jobs["stamp"][found[found >= 0]] = stamp
+        found[new] = np.arange(start, self._job_count)
+        self._keys.add(fresh, found[new])
+        self._jobs["stamp"][found] = stamp
+        return found
 
     def rename(self, jobs: Rows, name_keys: Hashes) -> None:
         """Set by what name children know each of `jobs`; 0 for none."""
@@ -218,9 +239,15 @@ class Book:
         self._index()
         numbers = np.arange(len(rows))
         self._spans.add(rows["span"], numbers)
-        self._add_members(numbers)
         self._add_bulk(numbers)
         self._keys.add(jobs["key"], np.arange(len(jobs)))
+        self._jobs["block"] = NONE
+        of_rows = self._keys.find(rows["key"])
+        order = np.argsort(of_rows)
+        # places for merged rows are of no job
+        order = order[np.count_nonzero(of_rows < 0) :]
+        starts = changes(of_rows[order])[:-1]
+        self._chain(of_rows[order][starts], order, starts)
         named = np.flatnonzero(jobs["name_key"])
         distinct, firsts = np.unique(jobs["name_key"][named], return_index=True)
         self._names.add(distinct, named[firsts])

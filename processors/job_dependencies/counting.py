@@ -95,8 +95,7 @@ def count_jobs(
     edge = np.full(len(jobs), NONE, np.int32)
     edge[chosen] = edges.numbers(decision.edge.compress(chosen))
     before = book.jobs["edge"][jobs]
-    due_rows = due[decision.numbers]
-    _count_executions(book, tally, decision.rows[due_rows], edge[decision.numbers[due_rows]])
+    _count_executions(book, tally, decision.rows, decision.told, edge[decision.numbers], due[decision.numbers])
 
     moved = due & (edge != before)
     gone = np.flatnonzero(moved & (before >= 0))
@@ -129,13 +128,17 @@ def _add_calls(fan_out: FanOut, tally: Tally, book: Book, jobs: Rows, number: in
     return after, places
 
 
-def _count_executions(book: Book, tally: Tally, rows: Rows, edge: npt.NDArray[np.int32]) -> None:
-    """Count executions and failures on the edges of their jobs, each once, and take back those that are no more."""
-    told = book.rows.take(rows)
+def _count_executions(
+    book: Book, tally: Tally, rows: Rows, told: Records, edge: npt.NDArray[np.int32], due: npt.NDArray[np.bool_]
+) -> None:
+    """Count executions and failures on the edges of their jobs, each once, and take back those that are no more.
+
+    `told` is what is known of `rows`, of which those are looked at that are `due`.
+    """
     before, failure_before = told["edge"], told["counted_failure"]
     after = np.where(told["execution"] & ~told["deleted"], edge, NONE)
     failure = told["failed"] & (after >= 0)
-    changed = np.flatnonzero((before != after) | (failure != failure_before))
+    changed = np.flatnonzero(due & ((before != after) | (failure != failure_before)))
     if len(changed) == 0:
         return
     rows, told, before, after = rows[changed], told.take(changed), before[changed], after[changed]

@@ -30,6 +30,8 @@ class Decision:
     """All rows of the jobs."""
     numbers: Rows
     """For each of `rows` the place of its job."""
+    told: Records
+    """What is known of each of `rows`."""
     called: Mask
     """There is something to count: the job was enqueued, or ran."""
     ran: Mask
@@ -81,6 +83,7 @@ def decide(book: Book, ancestry: Ancestry, jobs: Rows) -> Decision:
     return Decision(
         rows=rows,
         numbers=numbers,
+        told=told,
         called=called,
         ran=ran,
         edge=edges_of((kind, parent, parent_service, child_kind, job_class, service, via), size),

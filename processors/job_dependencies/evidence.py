@@ -127,6 +127,8 @@ def _merged(
 
 def _or_none(numbers: Column) -> npt.NDArray[np.int64]:
     """Return numbers as int64, -1 for null."""
+    if numbers.null_count == len(numbers):
+        return np.full(len(numbers), NONE, np.int64)
     values: npt.NDArray[np.int64] = pc.fill_null(numbers.cast(pa.int64(), safe=False), -1).to_numpy()
     return values
 

@@ -87,6 +87,7 @@ JOB: Final = np.dtype(
         ("parent_key", np.uint64),  # name_key of the job that enqueued it; 0: none is known
         ("told", np.float64),  # when it was first told of, on the engine's clock; nan: since the last tick
         ("stamp", np.int64),  # the last tick that had news of it
+        ("block", np.int64),  # where its rows begin in the index of the book
         ("job_class", np.int32),
         ("service", np.int32),
         ("trace_hi", np.uint64),
@@ -120,7 +121,7 @@ CLIENT: Final = np.dtype(
 def blank(rows: int, dtype: np.dtype[Any]) -> Records:
     """Return records in which nothing is known and nothing was counted."""
     records = np.zeros(rows, dtype)
-    for name in ("alias", "edge", "latency"):
+    for name in ("alias", "edge", "latency", "block"):
         if dtype.names and name in dtype.names:
             records[name] = NONE
     return records
@@ -130,8 +131,10 @@ def with_room(records: Records, used: int, size: int) -> Records:
     """Return the first `used` records in an array of at least `size`."""
     if size <= len(records):
         return records
-    grown = np.zeros(max(size, 2 * len(records)), records.dtype)
+    grown = np.empty(max(size, 2 * len(records)), records.dtype)
     grown[:used] = records[:used]
+    # what stands at NONE is looked at, too
+    grown[-1:] = np.zeros(1, records.dtype)
     return grown
 
 

@@ -49,6 +49,8 @@ class Names:
 
     def numbers(self, texts: Column) -> Codes:
         """Return the number of each text of a column; 0 for null. Costs a look-up a distinct text."""
+        if texts.null_count == len(texts):
+            return np.zeros(len(texts), np.int32)
         encoded = texts.dictionary_encode()
         of_distinct: Codes = np.array([self.number(text) for text in encoded.dictionary.to_pylist()] or [0], np.int32)
         places: Column = encoded.indices
