@@ -207,9 +207,7 @@ class Book:
         jobs, name_keys = jobs[changed], name_keys[changed]
         self._jobs["name_key"][jobs] = name_keys
         named = name_keys != 0
-        # of two jobs with one name, which should not be, the first is found
-        distinct, firsts = np.unique(name_keys[named], return_index=True)
-        self._names.swap(distinct, jobs[named][firsts])
+        self._names.swap(*_first_of_each(name_keys[named], jobs[named]))
 
     # forgetting
 
@@ -249,8 +247,15 @@ class Book:
         starts = changes(of_rows[order])[:-1]
         self._chain(of_rows[order][starts], order, starts)
         named = np.flatnonzero(jobs["name_key"])
-        distinct, firsts = np.unique(jobs["name_key"][named], return_index=True)
-        self._names.add(distinct, named[firsts])
+        self._names.add(*_first_of_each(jobs["name_key"][named], named))
+
+
+def _first_of_each(name_keys: Hashes, jobs: Rows) -> tuple[Hashes, Rows]:
+    """Return the distinct names, and the first of `jobs` that has each: two jobs with one name should not be."""
+    order = np.argsort(name_keys)
+    starts = changes(name_keys[order])[:-1]
+    firsts = np.minimum.reduceat(order, starts) if len(starts) else starts
+    return name_keys[firsts], jobs[firsts]
 
 
 def _by_job_and_time(numbers: Rows, times: npt.NDArray[np.uint64], spans: Hashes) -> Rows:

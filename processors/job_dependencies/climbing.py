@@ -33,15 +33,20 @@ class Callers:
 
 
 def callers(book: Book, ancestry: Ancestry, at: Hashes, own: Hashes | None = None) -> Callers:
-    """Return who called from the spans `at`, which are looked at themselves.
+    """Return who called from the spans `at`.
 
-    With `own`, keys of jobs, it is the caller of a job that is asked for: executions of this job and enqueues are
-    passed by. Without it the caller of something outside is asked for: enqueues are callers then, too.
+    With `own`, keys of jobs, it is the caller of a job that is asked for, from a row of it: the spans themselves,
+    executions of this job and enqueues are passed by. Without it the caller of something outside is asked for: it may
+    be one of the spans, and enqueues are callers then, too.
     """
     size = len(at)
     found = Callers(np.full(size, NONE), np.full(size, NONE), at.copy(), np.zeros(size, np.bool_))
     going = np.arange(size)
+    if own is not None:
+        going = _above(ancestry, found, going)
     for _ in range(MAX_SPANS):
+        if len(going) == 0:
+            break
         spans = found.at[going]
         rows = book.rows_of_spans(spans)
         is_row = rows >= 0
@@ -52,13 +57,16 @@ def callers(book: Book, ancestry: Ancestry, at: Hashes, own: Hashes | None = Non
         requests = np.full(len(going), NONE)
         requests[~is_row] = ancestry.requests(spans[~is_row])
         found.request[going] = requests
-        going = going[~calls & (requests < 0)]
-        parents = ancestry.parents(found.at[going])
-        unknown = parents == UNKNOWN
-        found.open[going[unknown]] = True
-        on = ~unknown & (parents != ROOT)
-        going = going[on]
-        if len(going) == 0:
-            break
-        found.at[going] = parents[on].view(np.uint64)
+        going = _above(ancestry, found, going[~calls & (requests < 0)])
     return found
+
+
+def _above(ancestry: Ancestry, found: Callers, going: Rows) -> Rows:
+    """Go on to the parents of `going`; return those that have one that is known."""
+    parents = ancestry.parents(found.at[going])
+    unknown = parents == UNKNOWN
+    found.open[going[unknown]] = True
+    on = ~unknown & (parents != ROOT)
+    going = going[on]
+    found.at[going] = parents[on].view(np.uint64)
+    return going
