@@ -132,24 +132,30 @@ class Tally:
 
     def _thinned(self, records: Records) -> Records:
         """Return at most MOST_SAMPLES records an edge and interval, in the order of both and of the values."""
-        records["time"] -= records["time"] % np.uint64(self.interval_ns)
-        groups, starts = _grouped(records, self.interval_ns)
-        sizes = np.diff(np.append(starts, len(groups)))
-        if len(groups) == 0 or sizes.max() <= MOST_SAMPLES:
-            return groups
-        group = np.repeat(np.arange(len(starts)), sizes)
-        upto = np.cumsum(groups["weight"])
-        before = upto - groups["weight"]
-        base = before[starts]
-        total = np.add.reduceat(groups["weight"], starts)
+        if len(records) == 0:
+            return records
+        _, groups = _distinct(_keys(records["edge"], records["time"], self.interval_ns))
+        # one number to sort by is several times cheaper than two; what is equal by it is equal enough
+        order = np.argsort((groups << _VALUE_BITS) | np.minimum(records["value"], _LARGEST).astype(np.int64))
+        sizes = np.bincount(groups)
+        if sizes.max() <= MOST_SAMPLES:
+            return records.take(order)
+        values, weights = records["value"][order], records["weight"][order]
+        starts = offsets_of(sizes)[:-1]
+        upto = np.cumsum(weights)
+        total = np.add.reduceat(weights, starts)
         # each part of a group stands for about the same weight
-        middle = (before + upto) / 2 - base[group]
-        part = np.minimum((middle * MOST_SAMPLES / total[group]).astype(np.int64), MOST_SAMPLES - 1)
-        part = np.where(sizes[group] > MOST_SAMPLES, part, np.arange(len(groups)) - starts[group])
-        bounds = np.flatnonzero(np.concatenate([[True], (np.diff(group) != 0) | (np.diff(part) != 0)]))
-        thinned = groups.take(bounds)
-        thinned["weight"] = np.add.reduceat(groups["weight"], bounds)
-        thinned["value"] = np.add.reduceat(groups["value"] * groups["weight"], bounds) / thinned["weight"]
+        middle = upto - weights / 2 - np.repeat(upto[starts] - weights[starts], sizes)
+        part = (middle * np.repeat(MOST_SAMPLES / total, sizes)).astype(np.int64)
+        few = np.repeat(sizes <= MOST_SAMPLES, sizes)
+        part[few] = np.flatnonzero(few)
+        changed = np.ones(len(part), np.bool_)
+        np.not_equal(part[1:], part[:-1], out=changed[1:])
+        changed[starts] = True
+        bounds = np.flatnonzero(changed)
+        thinned = records.take(order[bounds])
+        thinned["weight"] = np.add.reduceat(weights, bounds)
+        thinned["value"] = np.add.reduceat(values * weights, bounds) / thinned["weight"]
         return thinned
 
 
@@ -173,14 +179,6 @@ def _summed(edges: Ints, times: Times, interval_ns: int, columns: Mapping[str, n
             extreme.at(column, groups, values)
             summed[name] = column
     return summed
-
-
-def _grouped(records: Records, interval_ns: int) -> tuple[Records, npt.NDArray[np.int64]]:
-    """Return samples ordered by edge, interval and value, and where each edge and interval begins."""
-    keys, groups = _distinct(_keys(records["edge"], records["time"], interval_ns))
-    # one number to sort by is several times cheaper than two; what is equal by it is equal enough
-    order = np.argsort((groups << _VALUE_BITS) | np.minimum(records["value"], _LARGEST).astype(np.int64))
-    return records.take(order), offsets_of(np.bincount(groups, minlength=len(keys)))[:-1]
 
 
 def _distinct(keys: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
