@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -16,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from exporters.kafka.config import KafkaExporterConfig
-from exporters.kafka.messages import SORTED_UNSEEN, Fitting, Group, encoder, fitting, groups
+from exporters.kafka.messages import SORTED_UNSEEN, Fitting, Group, as_they_came, made
 from exporters.kafka.outbox import Outbox, Outcome
 from exporters.kafka.partitioning import PartitionChoice
 from exporters.kafka.telemetry import Instruments
@@ -140,12 +139,14 @@ class KafkaExporter(Exporter[KafkaExporterConfig]):
     async def _attempt(self, link: _Link, tally: _Tally, rows: Ints | None, limit: int) -> Ints:
         """Send some rows of the batch, all for None; return those that the broker found too large."""
         batch = tally.batch
-        encode = encoder(self.config, batch.kind)
         if rows is not None:
             batch = batch.with_table(batch.table.take(rows).combine_chunks())
+        bounds = limit, self._headers_bytes
+        messages = as_they_came(batch, self.config, *bounds) or await self._offload(
+            lambda: made(batch, self.config, *bounds)
+        )
         sent: list[tuple[Group, Fitting, list[asyncio.Future[Outcome]]]] = []
-        for group in await self._offload(lambda: groups(batch, self.config)):
-            fit = await self._offload(partial(fitting, group, encode, limit, self._headers_bytes))
+        for group, fit in messages:
             tally.refuse(group, fit, rows)
             try:
                 partitions = await link.partitions(group.topic)

@@ -73,6 +73,25 @@ class Fitting:
     """Rows within the group that are too large by themselves, and their sizes."""
 
 
+def as_they_came(
+    batch: Batch, config: KafkaExporterConfig, limit: int, headers_bytes: int
+) -> list[tuple[Group, Fitting]]:
+    """Return requests that are messages as they are; nothing where there is something to make, or to cut."""
+    if not isinstance(batch, RequestBatch) or not config.as_it_came(batch.kind):
+        return []
+    bodies = batch.requests.bodies
+    if max(map(len, bodies)) > limit - OVERHEAD_BYTES - headers_bytes:
+        return []
+    group = _one_a_request(batch, config)
+    return [(group, Fitting(list(bodies), group.bounds[:-1], group.bounds[1:], group.keys, []))]
+
+
+def made(batch: Batch, config: KafkaExporterConfig, limit: int, headers_bytes: int) -> list[tuple[Group, Fitting]]:
+    """Return the messages of a batch by topic, none over `limit` bytes with key and headers."""
+    encode = encoder(config, batch.kind)
+    return [(group, fitting(group, encode, limit, headers_bytes)) for group in groups(batch, config)]
+
+
 def groups(batch: Batch, config: KafkaExporterConfig) -> list[Group]:
     """Return the rows by topic, each with its messages; a batch without keys is one message, however large."""
     if SHAPES[batch.kind].signal is None:
@@ -87,9 +106,7 @@ def groups(batch: Batch, config: KafkaExporterConfig) -> list[Group]:
         ]
     if isinstance(batch, RequestBatch):
         if config.as_it_came(batch.kind):
-            bounds = offsets_of(batch.requests.rows_per_body)
-            keys = pa.nulls(len(bounds) - 1, pa.binary())
-            return [Group(config.topic_of(batch.kind), batch, np.arange(batch.rows), bounds, keys)]
+            return [_one_a_request(batch, config)]
         if batch.kind in SORTED_UNSEEN and config.encoding_of(batch.kind) == "otlp_proto":
             batch = batch.sealed()
     topics, topic_codes = _topics(batch, config)
@@ -129,10 +146,6 @@ def fitting(group: Group, encode: Encode, limit: int, headers_bytes: int) -> Fit
     key_lengths: Column = pc.binary_length(group.keys)
     longest_key: int = pc.max(key_lengths).as_py() or 0
     room = limit - OVERHEAD_BYTES - headers_bytes - longest_key
-    if isinstance(group.batch, RequestBatch):
-        bodies = group.batch.requests.bodies
-        if max(map(len, bodies)) <= room:
-            return Fitting(list(bodies), group.bounds[:-1], group.bounds[1:], group.keys, [])
     bounds = _narrowed(group, room)
     values = [
         value for first, last in _slices(bounds) for value in _encoded(group.batch, encode, bounds[first : last + 1])
@@ -153,6 +166,12 @@ def fitting(group: Group, encode: Encode, limit: int, headers_bytes: int) -> Fit
         group.keys.take(pa.array([piece.owner for piece in kept], pa.int64())),
         [(piece.start, len(piece.value)) for piece in pieces if len(piece.value) > room],
     )
+
+
+def _one_a_request(batch: RequestBatch, config: KafkaExporterConfig) -> Group:
+    bounds = offsets_of(batch.requests.rows_per_body)
+    keys = pa.nulls(len(bounds) - 1, pa.binary())
+    return Group(config.topic_of(batch.kind), batch, np.arange(batch.rows), bounds, keys)
 
 
 def _topics(batch: Batch, config: KafkaExporterConfig) -> tuple[list[str], Ints]:

@@ -16,7 +16,6 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorP
 from google.protobuf.descriptor_pool import DescriptorPool
 from ptars import HandlerPool
 
-from pipeline.arrays import unnest
 from pipeline.batch import Batch
 from pipeline.errors import Malformed
 from pipeline.kinds import KIND_OF, Signal, required
@@ -42,18 +41,15 @@ def seal(signal: Signal, bodies: Sequence[bytes]) -> Columns:
 
     Raises Malformed if a request, a resource or a scope does not decode; of rows only the trace id is looked at.
     """
-    wire = descriptors.wire(signal)
     try:
-        sealed, trace_ids = (reader.list_to_record_batch(list(bodies)).column(0) for reader in _readers(signal))
+        around = surroundings(signal, handler(signal).list_to_record_batch(list(bodies)).column(0))
+        trace_ids = _trace_ids(signal).array_to_record_batch(around.records).column(0)
     except ValueError as error:
         raise Malformed(f"not an OTLP {signal} request: {error}") from error
-    around = surroundings(signal, sealed)
-    for field in (wire.scopes, wire.records):
-        trace_ids = unnest(trace_ids)[1].field(field.name)
     columns = {
         "resource": pa.array(around.resources),
         "scope": pa.array(around.scopes),
-        "trace_id": unnest(trace_ids)[1].field("trace_id"),
+        "trace_id": trace_ids,
         SEALED: around.records,
     }
     table = pa.Table.from_arrays([columns[name] for name in SCHEMA.names], schema=SCHEMA)
@@ -65,28 +61,34 @@ def is_sealed(batch: Batch) -> bool:
     return SEALED in batch.table.schema.names
 
 
+@cache
 def handler(signal: Signal) -> Any:
     """Return what turns requests into columns and back, with rows as bytes and all else as `descriptors` has it."""
-    return _readers(signal)[0]
-
-
-@cache
-def _readers(signal: Signal) -> tuple[Any, Any]:
-    """Return the handler for sealed rows, and one that reads nothing but trace ids."""
     wire = descriptors.wire(signal)
     assert wire.groups.message is not None
     assert wire.scopes.message is not None
+    return _declared(
+        f"sealed.{signal}",
+        {
+            "Request": [wire.groups],
+            "Group": descriptors.fields(wire.groups.message),
+            "Scope": descriptors.fields(wire.scopes.message),
+        },
+        {wire.groups: "Group", wire.scopes: "Scope"},
+    )
+
+
+@cache
+def _trace_ids(signal: Signal) -> Any:
+    """Return the handler of encoded rows that reads nothing but their trace ids."""
+    wire = descriptors.wire(signal)
     assert wire.records.message is not None
-    groups, scopes = descriptors.fields(wire.groups.message), descriptors.fields(wire.scopes.message)
     trace_id = [field for field in descriptors.fields(wire.records.message) if field.name == "trace_id"]
-    sealed = {"Request": [wire.groups], "Group": groups, "Scope": scopes}
-    ids = {"Request": [wire.groups], "Group": [wire.scopes], "Scope": [wire.records], "Record": trace_id}
-    types = {wire.groups: "Group", wire.scopes: "Scope"}
-    return declared(f"sealed.{signal}", sealed, types), declared(f"ids.{signal}", ids, types | {wire.records: "Record"})
+    return _declared(f"trace_ids.{signal}", {"Record": trace_id}, {})
 
 
-def declared(package: str, messages: Mapping[str, Iterable[Field]], types: Mapping[Field, str]) -> Any:
-    """Return the handler of the message `Request` in a package of the given name.
+def _declared(package: str, messages: Mapping[str, Iterable[Field]], types: Mapping[Field, str]) -> Any:
+    """Return the handler of the first of `messages`, in a package of the given name.
 
     `messages` has the fields of each message, `types` the message of some fields; other fields of messages are bytes.
     """
@@ -107,4 +109,5 @@ def declared(package: str, messages: Mapping[str, Iterable[Field]], types: Mappi
             )
     pool = DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
-    return HandlerPool([pool.FindFileByName(package)]).get_for_message(pool.FindMessageTypeByName(f"{package}.Request"))
+    first = f"{package}.{next(iter(messages))}"
+    return HandlerPool([pool.FindFileByName(package)]).get_for_message(pool.FindMessageTypeByName(first))

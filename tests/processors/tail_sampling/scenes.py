@@ -164,9 +164,10 @@ class Scene:
     def jobs(self, *rows: Mapping[str, Any], receipt: Receipt | None = None) -> Scene:
         return self.feed(jobs_of(rows, receipt))
 
-    def feed(self, batch: Batch) -> Scene:
-        """As the engine does: hand over, and wake what wants to be woken."""
-        self._out(self.sampler.process(batch))
+    def feed(self, *batches: Batch) -> Scene:
+        """As the engine does: hand over what comes together, and wake what wants to be woken."""
+        for batch in batches:
+            self._out(self.sampler.process(batch))
         self._due()
         return self
 

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.testing import Ledger
 from processors.tail_sampling.policies import Decision
-from tests.processors.tail_sampling.scenes import MS, S, Scene, policy
+from tests.processors.tail_sampling.scenes import MS, S, Scene, batch_of, jobs_of, policy
 
 NEVER = policy("drop", drop_sub_policy=[policy("string_attribute", key="k", values=["never"])])
 """Keeps all to their time, so that tests see decisions and not early releases."""
@@ -151,6 +151,30 @@ def test_a_whole_job_is_kept_together() -> None:
 
     assert scene.advance(10).kept == [1, 2, 3]
     assert set(scene.attribute("tailsampling.policy")) == {"job"}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_whole_job_is_kept_though_its_trace_is_kept_anyway(order: int) -> None:
+    """Scenario: an attempt whose spans keep its trace at once, and whose row, coming with them, says that it failed.
+
+    Guarantees: the traces of its enqueue and of another attempt are kept too; an error without a job row brings nobody.
+    """
+    error = policy("status_code", "errors", status_codes=["ERROR"])
+    together = [
+        batch_of([S(1), S(2, status="ERROR"), S(3), S(4), S(5, status="ERROR")]),
+        jobs_of(
+            [
+                {"trace": 1, "job_id": "7", "operation": "enqueue", "outcome": "enqueued"},
+                {"trace": 2, "job_id": "7", "outcome": "failed"},
+                {"trace": 3, "job_id": "7"},
+                {"trace": 4, "job_id": "8"},
+            ]
+        ),
+    ]
+
+    scene = Scene(job(outcome=["failed"], whole_job=True), error).feed(*together[::order])
+
+    assert scene.advance(10).kept == [1, 2, 3, 5]
 
 
 @pytest.mark.parametrize("keys", [{"whole_job": True}, {}])
