@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from random import Random
 
+import numpy as np
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -182,3 +185,18 @@ def test_a_damaged_state(state: bytes) -> None:
     """Scenario: bytes that are no state. Guarantees: ValueError that says so, for the storage to deal with."""
     with pytest.raises(ValueError, match="not a saved state of processor job_dependencies"):
         Found().dependencies.restore(state)
+
+
+def test_a_state_of_a_former_version() -> None:
+    """Scenario: what a version with other columns saved. Guarantees: it is refused, not misread."""
+    with np.load(io.BytesIO(Found().dependencies.state()), allow_pickle=False) as archive:
+        arrays = dict(archive)
+    head = orjson.loads(arrays["head"].tobytes())
+    for changed in (
+        {"head": np.frombuffer(orjson.dumps({**head, "format": 1}), np.uint8)},
+        {"clients": np.zeros(1, [("span", np.uint64), ("at", np.uint64)])},
+    ):
+        file = io.BytesIO()
+        np.savez(file, allow_pickle=False, **{**arrays, **changed})
+        with pytest.raises(ValueError, match="not a saved state of processor job_dependencies"):
+            Found().dependencies.restore(file.getvalue())
