@@ -107,19 +107,23 @@ def first_sight(columns: Sequence[Column]) -> tuple[npt.NDArray[np.int64], npt.N
     and for each number the first row that has it.
     """
     rows = len(columns[0])
-    if rows <= 1:
-        return np.zeros(rows, np.int64), np.arange(rows)
-    codes = np.zeros(rows, np.int64)
+    codes, distinct = np.zeros(rows, np.int64), min(rows, 1)
     for column in columns:
         if column.type == pa.string() and _all_empty(column):
             continue
         encoded = column.dictionary_encode(null_encoding="encode")
-        codes = codes * len(encoded.dictionary) + encoded.indices.to_numpy()
-    _, firsts, inverse = np.unique(codes, return_index=True, return_inverse=True)
-    order = np.argsort(firsts)
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    return rank[inverse], firsts[order]
+        values = len(encoded.dictionary)
+        if values <= 1:
+            continue
+        indices = encoded.indices.to_numpy()
+        if distinct > 1:
+            encoded = pa.array(codes * values + indices).dictionary_encode()
+            values, indices = len(encoded.dictionary), encoded.indices.to_numpy()
+        # a dictionary has its values in order of first sight
+        codes, distinct = indices.astype(np.int64), values
+    firsts = np.zeros(distinct, np.int64)
+    firsts[codes[::-1]] = np.arange(rows - 1, -1, -1)
+    return codes, firsts
 
 
 def _buffer(values: Any) -> pa.Buffer:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from typing import Any
 
-import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError
 
@@ -69,15 +69,15 @@ def _encoded_parts(message: Descriptor, rows: Column, path: Path) -> Iterator[tu
     """
     if len(rows) == 0:
         return
-    chosen: dict[str, np.ndarray[Any, np.dtype[np.bool_]]] = {}
+    chosen: dict[str, pa.BooleanArray] = {}
     for field in _audited(message):
         column = rows.field(field.name)
         if field.oneof is not None and column.null_count < len(column):
-            valid = column.is_valid().to_numpy(zero_copy_only=False)
+            valid = column.is_valid()
             before = chosen.get(field.oneof)
-            if before is not None and (before & valid).any():
+            if before is not None and pc.and_(before, valid).true_count:
                 raise OneofSetTwice
-            chosen[field.oneof] = valid if before is None else before | valid
+            chosen[field.oneof] = valid if before is None else pc.or_(before, valid)
             if field.encoded:
                 yield (*path, field), column.drop_null().unique().to_pylist()
         if field.message is not None and not field.encoded and column.null_count < len(column):

@@ -105,7 +105,7 @@ def _shared(signal: Signal, message: Descriptor, parts: Column, senders: Column)
     offsets, pieces = unnest(parts)
     lengths = np.diff(offsets)
     sent, whole, urls = lengths > 0, joined(offsets, pieces), senders.field("schema_url")
-    codes, firsts = first_sight([whole, urls, pa.array(sent)])
+    codes, firsts = first_sight([whole, urls] if sent.all() else [whole, urls, pa.array(sent)])
     distinct = picked(whole, firsts)
     # a message in several pieces may read well as a whole although its pieces do not
     checked = pieces if lengths.max(initial=0) > 1 else distinct
