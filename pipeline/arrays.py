@@ -53,7 +53,7 @@ def joined(offsets: Ints, values: Column) -> Column:
     if starts is None:
         return pa.array([b""] * (len(offsets) - 1), pa.binary())
     bounds = np.frombuffer(starts, np.int32)[values.offset : values.offset + len(values) + 1]
-    return pa.BinaryArray.from_buffers(pa.binary(), len(offsets) - 1, [None, _buffer(bounds[offsets]), data])
+    return pa.BinaryArray.from_buffers(pa.binary(), len(offsets) - 1, [None, buffer_of(bounds[offsets]), data])
 
 
 def picked(array: Column, rows: Ints) -> Column:
@@ -126,8 +126,9 @@ def first_sight(columns: Sequence[Column]) -> tuple[npt.NDArray[np.int64], npt.N
     return codes, firsts
 
 
-def _buffer(values: Any) -> pa.Buffer:
-    return pa.py_buffer(values)  # arrays are buffers, which numpy's types do not say on 3.11
+def buffer_of(values: npt.NDArray[Any]) -> pa.Buffer:
+    """Return the array as it lies in memory."""
+    return pa.py_buffer(values)  # type: ignore[arg-type]  # arrays are buffers, which numpy's types do not say on 3.11
 
 
 def _all_empty(strings: Column) -> bool:
@@ -159,4 +160,4 @@ def hex_text(ids: Column) -> pa.StringArray:
     mask = None
     if ids.null_count:
         mask = validity if ids.offset == 0 else ids.is_valid().buffers()[1]
-    return pa.StringArray.from_buffers(len(ids), _buffer(doubled), _buffer(digits), mask, ids.null_count)
+    return pa.StringArray.from_buffers(len(ids), buffer_of(doubled), buffer_of(digits), mask, ids.null_count)

@@ -27,7 +27,13 @@ from google.protobuf.message_factory import GetMessageClass
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValueList
+from opentelemetry.proto.common.v1.common_pb2 import (
+    AnyValue,
+    ArrayValue,
+    InstrumentationScope,
+    KeyValue,
+    KeyValueList,
+)
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from ptars import HandlerPool
@@ -43,6 +49,7 @@ REQUESTS: Final[Mapping[Signal, Descriptor]] = {
 ANY: Final = AnyValue.DESCRIPTOR
 ARRAY: Final = ArrayValue.DESCRIPTOR
 MAP: Final = KeyValueList.DESCRIPTOR
+KEY_VALUE: Final = KeyValue.DESCRIPTOR
 METRIC: Final = Metric.DESCRIPTOR
 RESOURCE: Final = Resource.DESCRIPTOR
 SCOPE: Final = InstrumentationScope.DESCRIPTOR
@@ -114,7 +121,7 @@ def wire(signal: Signal) -> Wire:
 @cache
 def fields(message: Descriptor) -> tuple[Field, ...]:
     """Return the fields of an official message in the order of its columns."""
-    kept = {field.name: field for field in _trimmed().FindMessageTypeByName(message.full_name).fields}
+    kept = {field.name: field for field in _trimmed(False).FindMessageTypeByName(message.full_name).fields}
     return tuple(_field(message.fields_by_name[column.name], kept[column.name], column) for column in columns(message))
 
 
@@ -126,9 +133,14 @@ def columns(message: Descriptor) -> pa.Schema:
 
 
 @cache
-def handler(message: Descriptor) -> Any:
-    """Return what turns this message's bytes into columns (`list_to_record_batch`) and back."""
-    return _handlers().get_for_message(_trimmed().FindMessageTypeByName(message.full_name))
+def handler(message: Descriptor, *, attributes_encoded: bool = False) -> Any:
+    """Return what turns this message's bytes into columns (`list_to_record_batch`) and back.
+
+    With `attributes_encoded` every attribute is the bytes of its `KeyValue`, other than `columns` says.
+    """
+    return _handlers(attributes_encoded).get_for_message(
+        _trimmed(attributes_encoded).FindMessageTypeByName(message.full_name)
+    )
 
 
 def encoded(message: Descriptor, rows: Column) -> Column:
@@ -160,40 +172,54 @@ def _field(official: FieldDescriptor, kept: FieldDescriptor, column: pa.Field[An
 
 
 @cache
-def _handlers() -> HandlerPool:
-    pool = _trimmed()
+def has_attributes(message: Descriptor) -> bool:
+    """Whether there are attributes in the columns of the message, at any depth."""
+    return any(
+        field.message is KEY_VALUE
+        or (field.message is not None and not field.encoded and has_attributes(field.message))
+        for field in fields(message)
+    )
+
+
+@cache
+def _handlers(attributes_encoded: bool) -> HandlerPool:
+    pool = _trimmed(attributes_encoded)
     return HandlerPool([pool.FindFileByName(request.file.name) for request in REQUESTS.values()])
 
 
 @cache
-def _trimmed() -> DescriptorPool:
+def _trimmed(attributes_encoded: bool) -> DescriptorPool:
     pool = DescriptorPool()
     added: set[str] = set()
     for request in REQUESTS.values():
-        _add(pool, request.file, added)
+        _add(pool, request.file, added, attributes_encoded)
     return pool
 
 
-def _add(pool: DescriptorPool, file: FileDescriptor, added: set[str]) -> None:
+def _add(pool: DescriptorPool, file: FileDescriptor, added: set[str], attributes_encoded: bool) -> None:
     if file.name in added:
         return
     for dependency in file.dependencies:
-        _add(pool, dependency, added)
+        _add(pool, dependency, added, attributes_encoded)
     copy = FileDescriptorProto()
     file.CopyToProto(copy)
     for message in copy.message_type:
-        _trim(message)
+        _trim(message, attributes_encoded)
     pool.AddSerializedFile(copy.SerializeToString())
     added.add(file.name)
 
 
-def _trim(message: DescriptorProto) -> None:
+def _trim(message: DescriptorProto, attributes_encoded: bool) -> None:
     declared = [field for field in message.field if not field.name.endswith("_strindex")]
     for field in declared:
         repeated = _KEPT.get((message.name, field.name))
+        if repeated is None and attributes_encoded and field.type_name == f".{KEY_VALUE.full_name}":
+            repeated = True
         if repeated is not None:
             field.type = FieldDescriptorProto.TYPE_BYTES
             field.ClearField("type_name")
             field.label = FieldDescriptorProto.LABEL_REPEATED if repeated else FieldDescriptorProto.LABEL_OPTIONAL
     del message.field[:]
     message.field.extend(declared)
+    for nested in message.nested_type:
+        _trim(nested, attributes_encoded)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError
 
-from pipeline.arrays import Column, Ints, nest, offsets_of
+from pipeline.arrays import Column, Ints, nest, offsets_of, unnest
 from pipeline.batch import Batch
 from pipeline.errors import Malformed
 from pipeline.kinds import Signal, required
@@ -17,8 +19,15 @@ from pipeline.otlp import descriptors
 from pipeline.otlp.audit import OneofSetTwice, check_size
 from pipeline.otlp.descriptors import Field
 from pipeline.otlp.flatten import Columns, flatten
+from pipeline.otlp.key_values import OtherForm, key_values
 from pipeline.otlp.nest import Shared, nested
 from pipeline.otlp.sealed import handler, is_sealed
+
+LARGE: Final = 1 << 19
+"""Bytes of a call from which on attributes are read apart, and all at once where there are so `MANY`: that takes longer
+to begin with and less for each."""
+
+MANY: Final = 1 << 11
 
 _PIECE: Final = required("item", pa.binary())
 
@@ -94,11 +103,43 @@ def _sent(shared: Shared, rows: Ints) -> Column:
 
 
 def _decode(signal: Signal, bodies: Sequence[bytes]) -> Columns:
+    message = descriptors.wire(signal).request
+    large = sum(map(len, bodies)) >= LARGE
     try:
-        requests = descriptors.handler(descriptors.wire(signal).request).list_to_record_batch(list(bodies))
+        reader = descriptors.handler(message, attributes_encoded=large)
+        requests = reader.list_to_record_batch(list(bodies)).to_struct_array()
+        if large:
+            requests = _with_attributes(message, requests)
     except ValueError as error:
         raise Malformed(f"not an OTLP {signal} request: {error}") from error
-    return flatten(signal, requests.column(0))
+    return flatten(signal, requests.field(0))
+
+
+def _with_attributes(message: Descriptor, rows: Column) -> Column:
+    """Return messages whose attributes are encoded in the columns of `descriptors.columns`. Raises ValueError."""
+    if message is descriptors.KEY_VALUE:
+        return _attributes(rows)
+    if not descriptors.has_attributes(message):
+        return rows
+    columns = [_field_with_attributes(field, rows.field(field.name)) for field in descriptors.fields(message)]
+    mask = rows.is_null() if rows.null_count else None
+    return pa.StructArray.from_arrays(columns, fields=list(descriptors.columns(message)), mask=mask)
+
+
+def _field_with_attributes(field: Field, column: Column) -> Column:
+    if field.message is None or field.encoded:
+        return column
+    if not field.repeated:
+        return _with_attributes(field.message, column)
+    offsets, items = unnest(column)
+    return nest(offsets, _with_attributes(field.message, items), field.column.type.value_field)
+
+
+def _attributes(encoded: Column) -> Column:
+    if len(encoded) >= MANY:
+        with suppress(OtherForm):
+            return key_values(encoded)
+    return descriptors.handler(descriptors.KEY_VALUE).array_to_record_batch(encoded).to_struct_array()
 
 
 def _in_order(signal: Signal, body: bytes) -> bytes:

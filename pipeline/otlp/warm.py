@@ -16,7 +16,7 @@ from pipeline.otlp import descriptors
 from pipeline.otlp.descriptors import Field
 from pipeline.otlp.json_in import decode_json
 from pipeline.otlp.json_out import encode_json
-from pipeline.otlp.protobuf import decode, encode
+from pipeline.otlp.protobuf import LARGE, decode, encode
 from pipeline.otlp.requests import check
 from pipeline.otlp.values import any_value_text, attributes
 from pipeline.receipt import Receipt
@@ -28,6 +28,7 @@ def warm_up() -> None:
         (request,) = example_requests(signal)
         from_json = decode_json(signal, [orjson.dumps(request)]).batch(Receipt.issue("warm-up"))
         body = encode(from_json)
+        decode(signal, [body] * (LARGE // len(body) + 1))
         both = concat([from_json, decode(signal, [body, body]).batch(Receipt.issue("warm-up"))])
         batch = both.keep(pa.array(np.arange(both.rows) % 2 == 0), "warm-up")
         for values in attributes(batch.column("attributes"), ["text"]).values():

@@ -16,6 +16,7 @@ from pipeline.otlp.warm import example_requests
 from tests.pipeline.otlp.messages import canonical, exact, known, received, shown_rows
 from tests.pipeline.otlp.wire import damaged, inside, leniency, part, tag, varint
 
+pytestmark = pytest.mark.usefixtures("both_readings")
 SIGNALS = pytest.mark.parametrize("signal", Signal)
 SPAN = (1, 2, 2)
 VALUE = (*SPAN, 9, 2)

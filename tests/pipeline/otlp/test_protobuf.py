@@ -32,6 +32,7 @@ from tests.pipeline.otlp.messages import (
     shown_rows,
 )
 
+pytestmark = pytest.mark.usefixtures("both_readings")
 SIGNALS = pytest.mark.parametrize("signal", Signal)
 
 
