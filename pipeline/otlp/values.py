@@ -6,7 +6,8 @@ All of it is columnar: costs are per column and per distinct array or map, never
 from __future__ import annotations
 
 import decimal
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -61,21 +62,23 @@ def any_value_text(values: Column) -> Column:
     there, the HTML characters `<>&` are not escaped inside that JSON.
     """
     text = values.field("string_value")
-    others = []
-    if _any(values, "int_value"):
-        others.append(values.field("int_value").cast(pa.string()))
-    if _any(values, "double_value"):
-        others.append(_double_text(values.field("double_value")))
-    if _any(values, "bool_value"):
-        others.append(values.field("bool_value").cast(pa.string()))
-    if _any(values, "bytes_value"):
-        others.append(base64_text(values.field("bytes_value")))
-    for name, nested_text in (("array_value", _array_json), ("kvlist_value", _map_json)):
-        if _any(values, name):
-            others.append(_of_distinct(values.field(name), nested_text))
-    # nothing of what is null here is shown, whatever stands beneath it
-    text = pc.coalesce(text, *others, pa.scalar(""))
-    return pc.if_else(values.is_valid(), text, pa.scalar("")) if values.null_count else text
+    if not text.null_count and not values.null_count:
+        return text
+    unset = ~_valid(text)
+    texts, place = [text, pa.array([""])], np.where(unset, len(text), np.arange(len(text)))
+    written_before = len(text) + 1
+    for name, written in _WRITTEN.items():
+        others = values.field(name)
+        if others.null_count < len(others):
+            rows = np.flatnonzero(unset & _valid(others))
+            place[rows] = np.arange(written_before, written_before + len(rows))
+            written_before += len(rows)
+            unset[rows] = False
+            texts.append(written(others.take(pa.array(rows))))
+    if values.null_count:
+        place[~_valid(values)] = len(text)  # nothing of what is null here is shown, whatever stands beneath it
+    shown = pa.concat_arrays(texts).take(pa.array(place))
+    return shown.fill_null("") if shown.null_count else shown
 
 
 def texts_at(values: Column, places: Ints) -> Column:
@@ -111,10 +114,6 @@ def attribute_texts(lists: Column, rows: Ints, keys: Sequence[str]) -> list[Colu
         where[numbers[here]] = places[here]
         columns.append(texts_at(values, where) if len(here) else pa.nulls(len(rows), pa.string()))
     return columns
-
-
-def _any(values: Column, name: str) -> bool:
-    return bool(values.field(name).null_count < len(values))
 
 
 def _json(values: Column) -> Column:
@@ -181,6 +180,9 @@ def _valid(array: Column) -> npt.NDArray[np.bool_]:
 def _double_text(doubles: Column) -> Column:
     """Return doubles as Go's encoding/json (and ES6) has them: shortest digits, exponents below 1e-6 and from 1e21."""
     text = doubles.cast(pa.string())
+    written = text.buffers()[2]
+    if written is None or np.frombuffer(written, np.uint8).max(initial=0) < ord("a"):
+        return text  # there is no exponent, and no nan or inf
     size = np.abs(doubles.to_numpy(zero_copy_only=False))
     rewritten = ~np.isfinite(size) | ((size >= 1e-6) & (size < 1e21) & _has_exponent(text))
     rewritten &= _valid(doubles)
@@ -193,6 +195,10 @@ def _has_exponent(text: Column) -> npt.NDArray[np.bool_]:
     return exponent
 
 
+def _plain_text(values: Column) -> Column:
+    return values.cast(pa.string())
+
+
 def _go_number(text: str) -> str:
     if text in _NOT_FINITE:
         return _NOT_FINITE[text]
@@ -200,3 +206,14 @@ def _go_number(text: str) -> str:
     if "e" not in text or not decimal.Decimal("1e-6") <= abs(number) < decimal.Decimal("1e21"):
         return text
     return f"{number:f}"
+
+
+_WRITTEN: Final[Mapping[str, Callable[[Column], Column]]] = {
+    "int_value": _plain_text,
+    "double_value": _double_text,
+    "bool_value": _plain_text,
+    "bytes_value": base64_text,
+    "array_value": partial(_of_distinct, text=_array_json),
+    "kvlist_value": partial(_of_distinct, text=_map_json),
+}
+"""How values that are no strings become text, by their column."""
