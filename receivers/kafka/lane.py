@@ -26,7 +26,7 @@ from receivers.kafka.dead_letter import DeadLetters
 from receivers.kafka.progress import Progress, Stretch
 from receivers.kafka.telemetry import Instruments
 
-SLICE_BYTES: Final[dict[Encoding, int]] = {"otlp_proto": 2 << 20, "otlp_json": 256 << 10}
+SLICE_BYTES: Final[dict[Encoding, int]] = {"otlp_proto": 4 << 20, "otlp_json": 256 << 10}
 """Bytes decoded at a time. Decoding holds the interpreter, and the event loop should not stand still over 50 ms."""
 
 WAITING_SLICES: Final = 2
