@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.arrays import Column
+from pipeline.arrays import Column, buffer_of
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -135,7 +135,7 @@ def hex_of(*words: npt.NDArray[np.uint64]) -> pa.StringArray:
     joined = np.column_stack(words).astype(">u8") if rows else np.zeros((0, len(words)), ">u8")
     digits = np.frombuffer(joined.tobytes().hex().encode(), np.uint8)
     bounds = np.arange(rows + 1, dtype=np.int32) * (16 * len(words))
-    return pa.StringArray.from_buffers(rows, pa.py_buffer(bounds), pa.py_buffer(digits))  # type: ignore[arg-type]  # arrays are buffers, which numpy's types do not say on 3.11
+    return pa.StringArray.from_buffers(rows, buffer_of(bounds), buffer_of(digits))
 
 
 def words_of_hex(ids: Column, width: int) -> npt.NDArray[np.uint64]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.arrays import Column, joined, lengths_of, offsets_of, parents_of, unnest
+from pipeline.arrays import Column, buffer_of, joined, lengths_of, offsets_of, parents_of, unnest
 
 Numbers = npt.NDArray[np.int64]
 
@@ -94,8 +94,8 @@ def _layouts(
     lengths = _data(cut.take(pa.array(of_lengths[firsts])), np.int32)
     names = pa.StringArray.from_buffers(
         len(lengths),
-        pa.py_buffer(offsets_of(lengths).astype(np.int32)),  # type: ignore[arg-type]  # arrays are buffers, which numpy's types do not say on 3.11
-        pa.py_buffer(_data(together.take(pa.array(of_bytes[firsts])), np.uint8)),  # type: ignore[arg-type]  # the same
+        buffer_of(offsets_of(lengths).astype(np.int32)),
+        buffer_of(_data(together.take(pa.array(of_bytes[firsts])), np.uint8)),
     )
     starts = offsets_of(lengths_of(cut)[of_lengths[firsts]] // lengths.itemsize)
     owners = parents_of(starts)
@@ -130,8 +130,8 @@ def _lengths(offsets: npt.NDArray[Any], names: Column) -> Column:
     # narrow, as they lie in memory: there are ten times as many as spans
     ends = np.frombuffer(names.buffers()[1], np.int32)[names.offset : names.offset + len(names) + 1]
     lengths = np.diff(ends)
-    bounds = pa.py_buffer((offsets * lengths.itemsize).astype(np.int32))  # type: ignore[arg-type]  # arrays are buffers, which numpy's types do not say on 3.11
-    data = pa.py_buffer(lengths)  # type: ignore[arg-type]  # the same
+    bounds = buffer_of((offsets * lengths.itemsize).astype(np.int32))
+    data = buffer_of(lengths)
     return pa.BinaryArray.from_buffers(pa.binary(), len(offsets) - 1, [None, bounds, data])
 
 
