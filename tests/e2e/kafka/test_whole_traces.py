@@ -30,7 +30,6 @@ def test_every_trace_is_whole_on_one_consumer(
     sampling = (
         "processors.tail_sampling.policies=[{name: six, type: span_count, span_count: {min_spans: 6}}]",
         "processors.tail_sampling.decision_wait=10s",
-        "processors.tail_sampling.decision_wait_after_root_received=0s",
     )
     consumers = [fleet.consumer(*sampling, database=f"consumer_{number}").started() for number in range(3)]
     eventually(lambda: [partitions(each) for each in consumers] == [6, 6, 6], within=60, what="two of each topic")
