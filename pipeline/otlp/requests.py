@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 from typing import Any, Final
 
@@ -17,14 +17,15 @@ import numpy.typing as npt
 import pyarrow as pa
 from google.protobuf.message import DecodeError
 
+from pipeline.arrays import offsets_of, unnest
 from pipeline.batch import Batch
 from pipeline.errors import Malformed
-from pipeline.kinds import KIND_OF, Signal
+from pipeline.kinds import KIND_OF, MetricType, Signal
 from pipeline.otlp import descriptors
 from pipeline.otlp.audit import check_size
 from pipeline.otlp.flatten import Columns
 from pipeline.otlp.protobuf import decode
-from pipeline.otlp.sealed import seal
+from pipeline.otlp.sealed import declared, seal
 from pipeline.receipt import Receipt
 
 JOINED_BYTES: Final = 1 << 19
@@ -112,17 +113,36 @@ def check(signal: Signal, bodies: Sequence[bytes]) -> Requests:
     check_size(bodies)
     request = descriptors.REQUESTS[signal]
     try:
-        rows = [_rows(signal, descriptors.parse(request, body)) for body in bodies]
+        for body in bodies:
+            descriptors.parse(request, body)
     except DecodeError as error:
         raise Malformed(f"not an OTLP {signal} request: {error}") from error
-    return Requests(signal, tuple(bodies), np.array(rows, np.int64))
+    return Requests(signal, tuple(bodies), _rows(signal, bodies))
 
 
-def _rows(signal: Signal, request: Any) -> int:
-    """Return how many rows a message has. It knows its lists' lengths: only scopes and metrics are gone through."""
+def _rows(signal: Signal, bodies: Sequence[bytes]) -> npt.NDArray[np.int64]:
+    """Return how many rows each body has: the lengths of lists whose elements stay encoded."""
     wire = descriptors.wire(signal)
-    scopes = [scope for group in getattr(request, wire.groups.name) for scope in getattr(group, wire.scopes.name)]
-    if signal is not Signal.METRICS:
-        return sum(len(getattr(scope, wire.records.name)) for scope in scopes)
-    metrics = [metric for scope in scopes for metric in scope.metrics]
-    return sum(len(getattr(metric, type_).data_points) for metric in metrics if (type_ := metric.WhichOneof("data")))
+    offsets, parts = unnest(_skeleton(signal).list_to_record_batch(list(bodies)).column(0))
+    for field in (wire.scopes, wire.records):
+        inner, parts = unnest(parts.field(field.name))
+        offsets = inner[offsets]
+    if signal is Signal.METRICS:
+        points = [np.diff(unnest(parts.field(type_).field("data_points"))[0]) for type_ in MetricType]
+        offsets = offsets_of(np.sum(points, axis=0))[offsets]
+    return np.diff(offsets).astype(np.int64)
+
+
+@cache
+def _skeleton(signal: Signal) -> Any:
+    """Return the handler of the signal's requests with rows declared as `bytes`, and nothing but the way to them."""
+    wire = descriptors.wire(signal)
+    messages = {"Request": [wire.groups], "Group": [wire.scopes], "Scope": [wire.records]}
+    types = {wire.groups: "Group", wire.scopes: "Scope"}
+    if signal is Signal.METRICS:
+        data = [field for field in descriptors.fields(descriptors.METRIC) if field.name in set(MetricType)]
+        assert data[0].message is not None
+        messages["Metric"] = data
+        messages["Data"] = [field for field in descriptors.fields(data[0].message) if field.name == "data_points"]
+        types |= {wire.records: "Metric", **dict.fromkeys(data, "Data")}
+    return declared(f"skeleton.{signal}", messages, types)

@@ -67,7 +67,7 @@ def handler(signal: Signal) -> Any:
     wire = descriptors.wire(signal)
     assert wire.groups.message is not None
     assert wire.scopes.message is not None
-    return _declared(
+    return declared(
         f"sealed.{signal}",
         {
             "Request": [wire.groups],
@@ -84,10 +84,10 @@ def _trace_ids(signal: Signal) -> Any:
     wire = descriptors.wire(signal)
     assert wire.records.message is not None
     trace_id = [field for field in descriptors.fields(wire.records.message) if field.name == "trace_id"]
-    return _declared(f"trace_ids.{signal}", {"Record": trace_id}, {})
+    return declared(f"trace_ids.{signal}", {"Record": trace_id}, {})
 
 
-def _declared(package: str, messages: Mapping[str, Iterable[Field]], types: Mapping[Field, str]) -> Any:
+def declared(package: str, messages: Mapping[str, Iterable[Field]], types: Mapping[Field, str]) -> Any:
     """Return the handler of the first of `messages`, in a package of the given name.
 
     `messages` has the fields of each message, `types` the message of some fields; other fields of messages are bytes.
