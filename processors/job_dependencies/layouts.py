@@ -6,7 +6,7 @@ spans only say which one is theirs. Nothing is copied but the few texts that are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,10 +35,12 @@ class AttributeTexts:
         """Return the text of a number, "" for -1."""
         return "" if number < 0 else self._texts[number]
 
-    def first(self, keys: Sequence[str], rows: Numbers) -> Numbers:
+    def first(
+        self, keys: Sequence[str], rows: Numbers, read: Callable[[Column], Column] = lambda texts: texts
+    ) -> Numbers:
         """Return for each of `rows`, which ascend, the text of the first of `keys` that it has; -1 where it has none.
 
-        Empty texts, and values that are no text, are none.
+        Empty texts, and values that are no text, are none. With `read`, it is what that makes of the texts.
         """
         found = np.full(len(rows), -1, np.int64)
         layouts = self._layouts[rows]
@@ -49,10 +51,10 @@ class AttributeTexts:
             position = positions[layouts]
             wanted = np.flatnonzero((position >= 0) & (found < 0))
             if len(wanted):
-                found[wanted] = self.numbered(self._taken(rows[wanted], position[wanted]))
+                found[wanted] = self._numbered(read(self._taken(rows[wanted], position[wanted])))
         return found
 
-    def numbered(self, texts: Column) -> Numbers:
+    def _numbered(self, texts: Column) -> Numbers:
         """Return numbers of texts; -1 for null and for empty ones."""
         encoded = texts.dictionary_encode()
         distinct = encoded.dictionary.to_pylist()

@@ -180,15 +180,15 @@ def _host(texts: AttributeTexts, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.
     """Return for each row the host that it names, or that stands in its URL; -1 where there is none."""
     found = texts.first(_HOST, rows)
     nameless = np.flatnonzero(found < 0)
-    urls = texts.first(_URL, rows[nameless])
-    needed, urls = nameless[urls >= 0], urls[urls >= 0]
-    if len(needed) == 0:
-        return found
-    distinct: Column = pa.array(urls).dictionary_encode()
-    written = pa.array([texts.text(number) for number in distinct.dictionary.to_pylist()], pa.string())
-    hosts = texts.numbered(pc.struct_field(pc.extract_regex(written, _HOST_OF_URL), "host"))
-    found[needed] = hosts[distinct.indices.to_numpy()]
+    if len(nameless):
+        found[nameless] = texts.first(_URL, rows[nameless], _hosts_of)
     return found
+
+
+def _hosts_of(urls: Column) -> Column:
+    """Return the host of each URL, null where there is none. URLs are many, hosts are few: only these become texts."""
+    encoded = urls.dictionary_encode()
+    return pc.struct_field(pc.extract_regex(encoded.dictionary, _HOST_OF_URL), "host").take(encoded.indices)
 
 
 def _statuses(batches: Sequence[Batch]) -> npt.NDArray[np.int32]:
