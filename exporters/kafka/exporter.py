@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -141,10 +142,8 @@ class KafkaExporter(Exporter[KafkaExporterConfig]):
         batch = tally.batch
         if rows is not None:
             batch = batch.with_table(batch.table.take(rows).combine_chunks())
-        bounds = limit, self._headers_bytes
-        messages = as_they_came(batch, self.config, *bounds) or await self._offload(
-            lambda: made(batch, self.config, *bounds)
-        )
+        wanted = batch, self.config, limit, self._headers_bytes
+        messages = as_they_came(*wanted) or await self._offload(partial(made, *wanted))
         sent: list[tuple[Group, Fitting, list[asyncio.Future[Outcome]]]] = []
         for group, fit in messages:
             tally.refuse(group, fit, rows)

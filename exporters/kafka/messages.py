@@ -88,11 +88,11 @@ def as_they_came(
 
 def made(batch: Batch, config: KafkaExporterConfig, limit: int, headers_bytes: int) -> list[tuple[Group, Fitting]]:
     """Return the messages of a batch by topic, none over `limit` bytes with key and headers."""
-    encode = encoder(config, batch.kind)
-    return [(group, fitting(group, encode, limit, headers_bytes)) for group in groups(batch, config)]
+    encode = _encoder(config, batch.kind)
+    return [(group, _fitting(group, encode, limit, headers_bytes)) for group in _groups(batch, config)]
 
 
-def groups(batch: Batch, config: KafkaExporterConfig) -> list[Group]:
+def _groups(batch: Batch, config: KafkaExporterConfig) -> list[Group]:
     """Return the rows by topic, each with its messages; a batch without keys is one message, however large."""
     if SHAPES[batch.kind].signal is None:
         return [
@@ -136,12 +136,12 @@ def groups(batch: Batch, config: KafkaExporterConfig) -> list[Group]:
     return found
 
 
-def encoder(config: KafkaExporterConfig, kind: Kind) -> Encode:
+def _encoder(config: KafkaExporterConfig, kind: Kind) -> Encode:
     """Return what makes values of rows; an Encode gets a batch and the offsets of its messages."""
     return {"otlp_proto": encode_parts, "otlp_json": encode_json_parts, "json": _one_a_row}[config.encoding_of(kind)]
 
 
-def fitting(group: Group, encode: Encode, limit: int, headers_bytes: int) -> Fitting:
+def _fitting(group: Group, encode: Encode, limit: int, headers_bytes: int) -> Fitting:
     """Return the messages of a group, split by rows where they would be over `limit` bytes with key and headers."""
     key_lengths: Column = pc.binary_length(group.keys)
     longest_key: int = pc.max(key_lengths).as_py() or 0
