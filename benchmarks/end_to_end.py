@@ -107,4 +107,7 @@ def worst_lag(program: Program) -> str:
     buckets = program.samples("jobsight_event_loop_lag_seconds_bucket")
     total = max(buckets.values(), default=0.0)
     bounds = [(float(labels.split('le="')[1].split('"')[0]), count) for labels, count in buckets.items()]
-    return f"<= {min(bound for bound, count in bounds if count == total) * 1000:g} ms" if total else "?"
+    if not total:
+        return "?"
+    worst, *longer = sorted(bound * 1000 for bound, count in bounds if count == total)
+    return f"<= {worst:g} ms" if longer else f"> {max(bound * 1000 for bound, count in bounds if count < total):g} ms"
