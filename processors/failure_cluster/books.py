@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.records import Records
 from processors.failure_cluster.calls import FailedCalls
 from processors.failure_cluster.clusters import Cluster, State
 from processors.failure_cluster.config import FailureClusterConfig, rules_of
@@ -16,7 +17,6 @@ from processors.failure_cluster.coverage import Coverage
 from processors.failure_cluster.ledger import Ledger
 from processors.failure_cluster.loops import Loops
 from processors.failure_cluster.names import Names
-from processors.failure_cluster.records import Records, taken
 from processors.failure_cluster.rings import Levels, Ring
 from processors.failure_cluster.rows import TEXTS, Reading
 from processors.failure_cluster.samples import SAMPLE, Samples, sampled
@@ -139,16 +139,16 @@ class Books:
         ignored = self._ignored[self.units.rule_numbers[units]]
         # most cannot become samples, and need not be moved
         passing = np.flatnonzero(fresh & ~failed & ~ignored & (rows["priority"] > -np.inf))
-        self._sample_passing(taken(rows, passing))
+        self._sample_passing(rows.take(passing))
         failing = np.flatnonzero(newer & failed & ~ignored & (places < 0))
         step = Step(bucket, executions=int(np.count_nonzero(fresh)))
         if len(failing):
-            self._enter_failures(step, bucket, taken(rows, failing), reading.texts)
+            self._enter_failures(step, bucket, rows.take(failing), reading.texts)
         return step
 
     def _enter_failures(self, step: Step, bucket: int, rows: Records, texts: pa.Table) -> None:
         # in order of time, of equal times by key: batches do not matter
-        rows = taken(rows, np.lexsort((rows["key"], rows["end"])))
+        rows = rows.take(np.lexsort((rows["key"], rows["end"])))
         failures = sampled(rows)
         failures["bucket"] = bucket
         failures["peer"] = self.calls.peers(rows)
@@ -186,7 +186,7 @@ class Books:
             return
         welcome = np.flatnonzero(self.passing.welcome(rows["unit"], rows["priority"]))
         if len(welcome):
-            chosen = taken(rows, welcome)
+            chosen = rows.take(welcome)
             samples = sampled(chosen)
             samples["peer"] = self.calls.peers(chosen)
             self.passing.offer(samples)
@@ -200,7 +200,7 @@ class Books:
         # as many as a sample has room for, not as many as fail
         texts = zip(*(column.to_pylist() for column in chosen.columns), strict=True)
         self.texts.update(zip(failures["key"][welcome].tolist(), texts, strict=True))
-        self.failing.offer(taken(failures, welcome))
+        self.failing.offer(failures.take(welcome))
         if len(self.texts) > 2 * _SAMPLES_IN_ALL:
             kept = set(self.failing.rows["key"].tolist())
             self.texts = {key: text for key, text in self.texts.items() if key in kept}
@@ -261,4 +261,5 @@ def _latest(rows: Records) -> Records:
     if not again.any():
         return rows
     order = np.lexsort((rows["deleted"], rows["texts"] >= 0, rows["version"], keys))
-    return taken(rows, order[np.concatenate([keys[order][1:] != keys[order][:-1], [True]])])
+    latest: Records = rows.take(order[np.concatenate([keys[order][1:] != keys[order][:-1], [True]])])
+    return latest

@@ -18,8 +18,8 @@ from pipeline import Batch
 from pipeline.arrays import Column
 from pipeline.columns import any_value_text, attributes, hex_text
 from pipeline.hashing import Hashes
+from pipeline.records import Records, together
 from processors.failure_cluster.names import Names
-from processors.failure_cluster.records import Records
 from processors.failure_cluster.rows import id_hashes
 
 _CLIENT: Final = 3
@@ -63,15 +63,15 @@ class FailedCalls:
         calls["trace"] = id_hashes(hex_text(batch.column("trace_id").take(failed)), 32)
         calls["end"] = batch.column("end_time_unix_nano").take(failed).to_numpy().astype(np.int64)
         calls["peer"] = names.hashes(peers)
-        self._new.append(calls[calls["peer"] != 0])
+        self._new.append(calls.compress(calls["peer"] != 0))
 
     def forget(self, before: int) -> None:
         """Forget calls that ended before a time, and the oldest beyond the limit."""
         self._settle()
-        self._calls = self._calls[self._calls["end"] >= before]
+        self._calls = self._calls.compress(self._calls["end"] >= before)
         if len(self._calls) > self._limit:
             newest = np.argsort(self._calls["end"], kind="stable")[-self._limit :]
-            self._calls = self._calls[np.sort(newest)]
+            self._calls = self._calls.take(np.sort(newest))
 
     def peers(self, rows: Records) -> Hashes:
         """Return who was called in vain by each execution (of dtype ROW), 0 for nobody; of several the last."""
@@ -100,8 +100,8 @@ class FailedCalls:
 
     def _settle(self) -> None:
         if self._new:
-            calls = np.concatenate([self._calls, *self._new])
-            self._calls = calls[np.lexsort((calls["peer"], calls["end"], calls["trace"]))]
+            calls = together([self._calls, *self._new])
+            self._calls = calls.take(np.lexsort((calls["peer"], calls["end"], calls["trace"])))
             self._new = []
 
     @property

@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.records import Records
 from processors.failure_cluster.names import Names
-from processors.failure_cluster.records import Records
 
 DEPENDENCY: Final = "dependency"
 QUEUE: Final = "queue"

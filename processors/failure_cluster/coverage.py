@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from pipeline.hash_table import Rows
 from pipeline.hashing import Hashes, combined
+from pipeline.records import Records
 from processors.failure_cluster.causes import has
 from processors.failure_cluster.clusters import Cluster
 from processors.failure_cluster.names import Names
-from processors.failure_cluster.records import Records
 
 
 class Coverage:

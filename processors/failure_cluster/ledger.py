@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.hashing import Hashes, combined
-from processors.failure_cluster.records import Records
+from pipeline.records import Records, appended, copied, together
 
 ENTRY: Final = np.dtype(
     [
@@ -64,7 +64,7 @@ class Ledger:
         Of equal counts the fault that came first is first.
         """
         entries = self.entries
-        chosen = entries[(entries["unit"] == unit) & (entries["bucket"] >= since) & ~entries["covered"]]
+        chosen = entries.compress((entries["unit"] == unit) & (entries["bucket"] >= since) & ~entries["covered"])
         if len(chosen) == 0:
             return np.zeros(0, np.uint64), np.zeros(0, np.int64), since, since
         faults, inverse = np.unique(chosen["fingerprint"], return_inverse=True)
@@ -103,37 +103,32 @@ class Ledger:
         old = int(np.count_nonzero(self.entries["bucket"] < before))
         if 2 * old >= self._number and old:
             entries = self.entries
-            self.load(entries[entries["bucket"] >= before])
+            self.load(entries.compress(entries["bucket"] >= before))
 
     def coarsen(self, before: int, width: int) -> None:
         """Put entries before a bucket into steps of `width` buckets: long windows need no fine steps."""
         entries = self.entries
         old = entries["bucket"] < before
-        older = entries[old].copy()
+        older = entries.compress(old)
         # the end of the step, so that a window has rather more than less
         older["bucket"] = np.minimum(older["bucket"] // width * width + width - 1, before - 1)
-        self.load(np.concatenate([_merged(older), entries[~old]]))
+        self.load(together([_merged(older), entries.compress(~old)]))
 
     def retire(self, units: npt.NDArray[np.int64]) -> None:
         """Forget units."""
         entries = self.entries
-        self.load(entries[~np.isin(entries["unit"], units)])
+        self.load(entries.compress(~np.isin(entries["unit"], units)))
 
     def load(self, entries: npt.NDArray[Any]) -> None:
-        self._number = len(entries)
-        self._entries = np.zeros(max(1024, 2 * len(entries)), ENTRY)
-        self._entries[: len(entries)] = entries
+        self._entries, self._number = appended(np.zeros(1024, ENTRY), 0, entries), len(entries)
 
     def _append(self, entries: Records) -> None:
-        if self._number + len(entries) > len(self._entries):
-            self.load(np.concatenate([self.entries, entries]))
-            return
-        self._entries[self._number : self._number + len(entries)] = entries
+        self._entries = appended(self._entries, self._number, entries)
         self._number += len(entries)
 
     def _shrink(self) -> None:
         """Put the rarest faults together, until half of the room is free."""
-        entries = self.entries.copy()
+        entries = copied(self.entries)
         for least in (1, 2, 4, 8, 16, 2**31 - 1):
             rare = entries["count"] <= least
             entries["fingerprint"][rare] = OTHER_FAULTS
@@ -157,6 +152,6 @@ def _merged(entries: Records) -> Records:
         entries["covered"].astype(np.uint64),
     )
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    merged = entries[first]
+    merged = entries.take(first)
     merged["count"] = np.bincount(inverse, weights=entries["count"]).astype(np.int32)
-    return merged[np.lexsort((merged["fingerprint"], merged["unit"], merged["bucket"]))]
+    return merged.take(np.lexsort((merged["fingerprint"], merged["unit"], merged["bucket"])))

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.hashing import Hashes
+from pipeline.records import Records
 from processors.failure_cluster.books import Books, Step
 from processors.failure_cluster.causes import DEPENDENCY, Attribute, has, rank, shares
 from processors.failure_cluster.clusters import Cluster, Rule, State, cluster_id
 from processors.failure_cluster.firing import Firing, Judge
 from processors.failure_cluster.ledger import OTHER_FAULTS
-from processors.failure_cluster.records import Records
 from processors.failure_cluster.suspects import Suspects
 from processors.failure_cluster.tail import tail_probability
 
@@ -104,8 +104,8 @@ class Opening:
         mine = rows["bucket"] >= since
         if faults is not None:
             mine &= np.isin(rows["fingerprint"], faults)
-        samples = rows[mine]
-        alone: Records = samples[books.coverage.of(samples, books.names) < 0]
+        samples = rows.compress(mine)
+        alone: Records = samples.compress(books.coverage.of(samples, books.names) < 0)
         return alone
 
     # what it belongs to
@@ -268,8 +268,8 @@ class Opening:
         if np.count_nonzero(totals) < rule.classes:
             return
         rows = books.failing.rows
-        rows = rows[rows["bucket"] > step.bucket - books.burst_window]
-        rows = rows[books.coverage.of(rows, books.names) < 0]
+        rows = rows.compress(rows["bucket"] > step.bucket - books.burst_window)
+        rows = rows.compress(books.coverage.of(rows, books.names) < 0)
         if len(rows) == 0:
             return
         weights = totals[rows["unit"]] / np.bincount(rows["unit"])[rows["unit"]]
@@ -286,7 +286,7 @@ class Opening:
         common: dict[Attribute, float] = {}
         for attribute in candidates[:_CANDIDATES]:
             mine = has(rows, attribute, books.names)
-            if self._shared(step, rows, mine, weights) and self._tells(rows[mine], attribute, totals):
+            if self._shared(step, rows, mine, weights) and self._tells(rows.compress(mine), attribute, totals):
                 common[attribute] = found[attribute]
         if common:
             self._open_shared(step, self._suspects.best(common), 0, begun)
@@ -330,8 +330,9 @@ class Opening:
         counts = {unit: int(totals[unit]) for unit in np.unique(rows["unit"]).tolist()}
         books = self._books
         all_rows = books.failing.rows
-        all_rows = all_rows[np.isin(all_rows["unit"], list(counts)) & (all_rows["end"] >= rows["end"].min())]
-        all_rows = all_rows[books.coverage.of(all_rows, books.names) < 0]
+        known = np.isin(all_rows["unit"], list(counts))
+        all_rows = all_rows.compress(known & (all_rows["end"] >= rows["end"].min()))
+        all_rows = all_rows.compress(books.coverage.of(all_rows, books.names) < 0)
         causes = [cause for cause in self._suspects.compared(all_rows, counts) if cause.attribute == attribute]
         return attribute in self._suspects.among(causes)
 

@@ -16,8 +16,9 @@ from pipeline.arrays import Column
 from pipeline.batch import one_array
 from pipeline.hashing import Hashes, combined, mixed, name_hashes, text_hashes
 from pipeline.kinds import required
+from pipeline.records import Records, together
+from processors.failure_cluster.executions import ROW
 from processors.failure_cluster.names import Names
-from processors.failure_cluster.records import ROW, Records, together
 from processors.failure_cluster.samples import Samples, priorities
 from processors.failure_cluster.units import Units
 

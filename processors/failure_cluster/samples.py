@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from pipeline.arrays import changes
 from pipeline.hashing import mixed
-from processors.failure_cluster.records import ROW, Records, taken, together
+from pipeline.records import Records, together
+from processors.failure_cluster.executions import ROW
 
 _COMMON: Final = (
     "bucket",
@@ -98,16 +99,16 @@ class Samples:
     def retire(self, units: npt.NDArray[np.int64]) -> None:
         """Forget units."""
         rows = self.rows
-        self.load(rows[~np.isin(rows["unit"], units)])
+        self.load(rows.compress(~np.isin(rows["unit"], units)))
 
     def drop(self, keys: npt.NDArray[np.uint64]) -> None:
         """Forget executions."""
         rows = self.rows
-        self.load(rows[~np.isin(rows["key"], keys)])
+        self.load(rows.compress(~np.isin(rows["key"], keys)))
 
     def load(self, rows: npt.NDArray[Any]) -> None:
         self._kept, self._floor = np.zeros(0, SAMPLE), np.zeros(0)
-        self._fresh, self._waiting = [rows.astype(SAMPLE)], len(rows)
+        self._fresh, self._waiting = [rows], len(rows)
         self._settle()
 
     def _settle(self) -> None:
@@ -118,12 +119,12 @@ class Samples:
         # by unit, then by falling priority; equal priorities are equal keys
         rank = np.empty(len(rows), np.int64)
         rank[np.argsort(-rows["priority"])] = np.arange(len(rows))
-        rows = taken(rows, np.argsort(rows["unit"] * np.int64(len(rows)) + rank))
+        rows = rows.take(np.argsort(rows["unit"] * np.int64(len(rows)) + rank))
         starts = changes(rows["unit"])[:-1]
         each = max(2, min(self._each, self._limit // max(1, len(starts))))
         rank = np.arange(len(rows)) - np.repeat(starts, np.diff(np.append(starts, len(rows))))
-        last = taken(rows, rank == each - 1)
-        self._kept = taken(rows, rank < each)
+        last = rows.compress(rank == each - 1)
+        self._kept = rows.compress(rank < each)
         self._units = np.ascontiguousarray(self._kept["unit"])
         self.welcome(last["unit"], last["priority"])
         self._floor[last["unit"]] = last["priority"]

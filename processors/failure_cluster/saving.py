@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from processors.failure_cluster.calls import CALL
 from processors.failure_cluster.clusters import Cluster
+from processors.failure_cluster.executions import ROW
 from processors.failure_cluster.ledger import ENTRY
-from processors.failure_cluster.records import ROW
 from processors.failure_cluster.rows import TEXTS, Reading, joined
 from processors.failure_cluster.samples import SAMPLE
 from processors.failure_cluster.seen import FAILED

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from pipeline.hash_table import HashTable, Rows
 from pipeline.hashing import Hashes
-from processors.failure_cluster.records import Records
+from pipeline.records import Records, appended
 
 FAILED: Final = np.dtype(
     [("key", np.uint64), ("version", np.int64), ("bucket", np.int64), ("fingerprint", np.uint64), ("unit", np.int32)],
@@ -139,46 +139,40 @@ class Failures:
         return self._places.find(keys)
 
     def at(self, places: Rows) -> Records:
-        return self._rows[places]
+        return self._rows.take(places)
 
     def note(self, failures: Records) -> None:
         """Remember failures; one that is known already is replaced."""
         if self._number + len(failures) > self._limit:
             self._keep(self._rows[: self._number][-(self._limit // 2) :])
-        if self._number + len(failures) > len(self._rows):
-            grown = np.zeros(max(1024, 2 * (self._number + len(failures))), FAILED)
-            grown[: self._number] = self._rows[: self._number]
-            self._rows = grown
+        self._rows = appended(self._rows, self._number, failures)
         places = np.arange(self._number, self._number + len(failures))
-        self._rows[places] = failures
         self._number += len(failures)
-        self._places.swap(np.ascontiguousarray(failures["key"]), places)
+        self._places.swap(failures["key"], places)
 
     def forget(self, places: Rows) -> None:
         """Forget that these failed: they were taken back."""
-        keys = np.ascontiguousarray(self._rows["key"][places])
-        self._places.swap(keys, np.full(len(places), -1))
+        self._places.swap(self._rows["key"][places], np.full(len(places), -1))
 
     def expire(self, bucket: int) -> None:
         """Forget what was counted before `bucket`."""
         rows = self.rows
         old = np.count_nonzero(rows["bucket"] < bucket)
         if 2 * old > self._number:
-            self._keep(rows[rows["bucket"] >= bucket])
+            self._keep(rows.compress(rows["bucket"] >= bucket))
 
     @property
     def rows(self) -> Records:
         """All that are remembered, the oldest first."""
         rows = self._rows[: self._number]
-        live: Records = rows[self._places.find(np.ascontiguousarray(rows["key"])) == np.arange(len(rows))]
+        live: Records = rows.compress(self._places.find(rows["key"]) == np.arange(len(rows)))
         return live
 
     def _keep(self, rows: npt.NDArray[Any]) -> None:
-        live = rows[self._places.find(np.ascontiguousarray(rows["key"])) >= 0]
-        self.load(live)
+        self.load(rows.compress(self._places.find(rows["key"]) >= 0))
 
     def load(self, rows: npt.NDArray[Any]) -> None:
         self._rows, self._number, self._places = np.zeros(0, FAILED), 0, HashTable(len(rows))
         if len(rows):
             _, last = np.unique(rows["key"][::-1], return_index=True)
-            self.note(rows[np.sort(len(rows) - 1 - last)])
+            self.note(rows.take(np.sort(len(rows) - 1 - last)))

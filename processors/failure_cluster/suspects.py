@@ -6,9 +6,9 @@ from typing import Final
 
 import numpy as np
 
+from pipeline.records import Records
 from processors.failure_cluster.books import Books
 from processors.failure_cluster.causes import Attribute, Cause, compared, has, rank, telling
-from processors.failure_cluster.records import Records
 
 _RISKY: Final = 0.5
 _TIMES_AS_RISKY: Final = 2.5

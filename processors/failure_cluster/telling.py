@@ -36,8 +36,8 @@ def describe(books: Books, cluster: Cluster) -> None:
     """Look anew at what the failures of an open cluster have in common, and pick samples of them."""
     rows = books.failing.of(cluster.units)
     number = next(place for place, other in enumerate(books.open) if other is cluster)
-    rows = rows[books.coverage.of(rows, books.names) == number]
-    rows = rows[rows["end"] >= cluster.first_at]
+    rows = rows.compress(books.coverage.of(rows, books.names) == number)
+    rows = rows.compress(rows["end"] >= cluster.first_at)
     if len(rows) == 0:
         return
     cluster.causes = told(

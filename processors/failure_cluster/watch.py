@@ -10,11 +10,11 @@ import numpy as np
 
 from pipeline import Batch
 from pipeline.arrays import changes as runs
+from pipeline.records import Records
 from processors.failure_cluster.books import SECOND, Books, Step
 from processors.failure_cluster.clusters import Cluster, State
 from processors.failure_cluster.config import FailureClusterConfig
 from processors.failure_cluster.opening import Opening
-from processors.failure_cluster.records import Records, taken
 from processors.failure_cluster.rows import Reading, Unread, joined, read, rest_of
 from processors.failure_cluster.telling import Change, describe
 
@@ -119,7 +119,7 @@ class Watch:
         rows["bucket"][late] = following
         self.counts.late += int(np.count_nonzero(late & ~old))
         self.counts.ignored += int(np.count_nonzero(old))
-        return rest_of(taken(rows, ~old), reading.texts) if old.any() else reading
+        return rest_of(rows.compress(~old), reading.texts) if old.any() else reading
 
     def advance(self, until: int) -> list[Change]:
         """Decide the steps that are over at a time, and return what became of clusters."""
@@ -149,8 +149,8 @@ class Watch:
             elif not due.any():
                 later.append(reading)
             else:
-                ready.append(rest_of(taken(reading.rows, due), reading.texts))
-                later.append(rest_of(taken(reading.rows, ~due), reading.texts))
+                ready.append(rest_of(reading.rows.compress(due), reading.texts))
+                later.append(rest_of(reading.rows.compress(~due), reading.texts))
         self.pending = later
         return joined(ready)
 
@@ -233,11 +233,11 @@ def _ordered(rows: Records) -> Records:
         return rows
     steps = rows["bucket"] - rows["bucket"].min()
     if steps.max() >> _BUCKET_BITS:
-        return taken(rows, np.lexsort((rows["key"], rows["bucket"])))
+        return rows.take(np.lexsort((rows["key"], rows["bucket"])))
     high = np.uint64(64 - _BUCKET_BITS)
-    ordered = taken(rows, np.argsort((steps.astype(np.uint64) << high) | (rows["key"] >> np.uint64(_BUCKET_BITS))))
+    ordered = rows.take(np.argsort((steps.astype(np.uint64) << high) | (rows["key"] >> np.uint64(_BUCKET_BITS))))
     keys, buckets = ordered["key"], ordered["bucket"]
     if ((keys[1:] < keys[:-1]) & (buckets[1:] == buckets[:-1])).any():
         # keys that differ in their last bits only
-        return taken(rows, np.lexsort((rows["key"], rows["bucket"])))
+        return rows.take(np.lexsort((rows["key"], rows["bucket"])))
     return ordered

@@ -11,8 +11,9 @@ from pipeline.arrays import changes
 from pipeline.hash_table import HashTable, Rows, union
 from pipeline.hashing import Hashes
 from pipeline.index import Blocks, MultiTable
+from pipeline.records import Records, appended
 from processors.job_dependencies.evidence import Evidence
-from processors.job_dependencies.facts import JOB, NONE, ROW, TOLD, Records, blank, with_room
+from processors.job_dependencies.facts import JOB, NONE, ROW, TOLD, blank
 
 _FEWEST: Final = 1024
 
@@ -126,8 +127,7 @@ class Book:
             self._rows[name][rows] = told[name][newer]
         fresh = told.compress(found < 0) if len(known) else told
         start, self._row_count = self._row_count, self._row_count + len(fresh)
-        self._rows = with_room(self._rows, start, self._row_count)
-        self._rows[start : self._row_count] = fresh
+        self._rows = appended(self._rows, start, fresh)
         numbers = np.arange(start, self._row_count)
         self._spans.add(fresh["span"], numbers)
         moved = before != after
@@ -178,10 +178,9 @@ class Book:
         new = found < 0
         # a place for it until its own row is told of: deleted, of version 0, of no job
         start, self._row_count = self._row_count, self._row_count + int(np.count_nonzero(new))
-        self._rows = with_room(self._rows, start, self._row_count)
         places_for = blank(self._row_count - start, ROW)
         places_for["span"], places_for["deleted"] = distinct[new], True
-        self._rows[start : self._row_count] = places_for
+        self._rows = appended(self._rows, start, places_for)
         found[new] = np.arange(start, self._row_count)
         self._spans.add(distinct[new], found[new])
         self._rows["alias"][found] = into
@@ -192,10 +191,9 @@ class Book:
         new = found < 0
         fresh = keys[new]
         start, self._job_count = self._job_count, self._job_count + len(fresh)
-        self._jobs = with_room(self._jobs, start, self._job_count)
         jobs = blank(len(fresh), JOB)
         jobs["key"], jobs["told"] = fresh, np.nan
-        self._jobs[start : self._job_count] = jobs
+        self._jobs = appended(self._jobs, start, jobs)
         found[new] = np.arange(start, self._job_count)
         self._keys.add(fresh, found[new])
         self._jobs["stamp"][found] = stamp
@@ -232,8 +230,7 @@ class Book:
     def load(self, rows: Records, jobs: Records) -> None:
         """Take over rows and jobs, and build the indexes anew."""
         self._row_count, self._job_count = len(rows), len(jobs)
-        self._rows = with_room(rows, len(rows), _FEWEST)
-        self._jobs = with_room(jobs, len(jobs), _FEWEST)
+        self._rows, self._jobs = appended(blank(_FEWEST, ROW), 0, rows), appended(blank(_FEWEST, JOB), 0, jobs)
         self._index()
         numbers = np.arange(len(rows))
         self._spans.add(rows["span"], numbers)

@@ -10,11 +10,12 @@ import numpy.typing as npt
 from pipeline.arrays import changes
 from pipeline.hash_table import HashTable, Rows
 from pipeline.hashing import Hashes, combined
+from pipeline.records import Records
 from processors.job_dependencies.ancestry import Ancestry
 from processors.job_dependencies.book import Book
 from processors.job_dependencies.climbing import callers
 from processors.job_dependencies.deciding import Decision
-from processors.job_dependencies.facts import NONE, NodeKind, Records, Via
+from processors.job_dependencies.facts import NONE, NodeKind, Via
 from processors.job_dependencies.names import Edges, edges_of
 from processors.job_dependencies.tally import Tally
 

@@ -13,10 +13,11 @@ import numpy.typing as npt
 
 from pipeline.hash_table import Rows
 from pipeline.hashing import Hashes, combined
+from pipeline.records import Records
 from processors.job_dependencies.ancestry import Ancestry, name_and_service
 from processors.job_dependencies.book import Book
 from processors.job_dependencies.climbing import callers
-from processors.job_dependencies.facts import NONE, NodeKind, Records
+from processors.job_dependencies.facts import NONE, NodeKind
 from processors.job_dependencies.names import edges_of
 
 Mask = npt.NDArray[np.bool_]

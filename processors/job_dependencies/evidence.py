@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 from pipeline import Batch
 from pipeline.arrays import Column, parents_of, unnest
 from pipeline.hashing import Hashes, combined, mixed, span_hashes, text_hashes, words_of_hex
-from processors.job_dependencies.facts import NONE, ROW, Records, blank, columns_of
+from pipeline.records import Records
+from processors.job_dependencies.facts import NONE, ROW, blank, columns_of
 from processors.job_dependencies.names import Names
 
 _QUEUE_IS_PART_OF_ID: Final = "bullmq"

@@ -7,18 +7,12 @@ from enum import IntEnum
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline import Batch
 from pipeline.arrays import Column
 from pipeline.batch import one_array
-
-Records = npt.NDArray[Any]
-"""An array of one of the types below, whose columns are aligned: numpy copies others before it works on them.
-
-`take` and `compress` pick whole records ten times as fast as `[...]` does.
-"""
+from pipeline.records import Records
 
 NONE: Final = -1
 """No row, no edge."""
@@ -125,17 +119,6 @@ def blank(rows: int, dtype: np.dtype[Any]) -> Records:
         if dtype.names and name in dtype.names:
             records[name] = NONE
     return records
-
-
-def with_room(records: Records, used: int, size: int) -> Records:
-    """Return the first `used` records in an array of at least `size`."""
-    if size <= len(records):
-        return records
-    grown = np.empty(max(size, 2 * len(records)), records.dtype)
-    grown[:used] = records[:used]
-    # what stands at NONE is looked at, too
-    grown[-1:] = np.zeros(1, records.dtype)
-    return grown
 
 
 def columns_of(batches: Sequence[Batch], names: Sequence[str]) -> dict[str, Column]:

@@ -12,7 +12,8 @@ import pyarrow as pa
 from pipeline.arrays import Column
 from pipeline.hash_table import HashTable
 from pipeline.hashing import Hashes, mixed
-from processors.job_dependencies.facts import NodeKind, Records
+from pipeline.records import Records, together
+from processors.job_dependencies.facts import NodeKind
 
 Codes = npt.NDArray[np.int32]
 
@@ -134,7 +135,7 @@ class Edges:
         hashes = _hashes(edges)
         new = self._numbers.find(hashes) < 0
         self._numbers.add(hashes[new], np.arange(len(self), len(self) + np.count_nonzero(new)))
-        self.table = np.concatenate([self.table, edges.compress(new)])
+        self.table = together([self.table, edges.compress(new)])
 
 
 def edges_of(columns: Sequence[npt.NDArray[Any] | int], rows: int) -> Records:

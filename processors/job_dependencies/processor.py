@@ -13,13 +13,14 @@ from pipeline.alerts import Alert, alert_batch
 from pipeline.durable import Durable
 from pipeline.hash_table import union
 from pipeline.hashing import Hashes
+from pipeline.records import Records
 from processors.job_dependencies.ancestry import Ancestry
 from processors.job_dependencies.book import Book
 from processors.job_dependencies.config import JobDependenciesConfig
 from processors.job_dependencies.counting import FanOut, count_clients, count_jobs
 from processors.job_dependencies.deciding import decide
 from processors.job_dependencies.evidence import evidence_of
-from processors.job_dependencies.facts import CLIENT, Records
+from processors.job_dependencies.facts import CLIENT
 from processors.job_dependencies.names import Edges, Names
 from processors.job_dependencies.saving import Knowledge, restored, saved
 from processors.job_dependencies.spans import SpanReader

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
+from pipeline.records import together
 from processors.job_dependencies.ancestry import Ancestry
 from processors.job_dependencies.book import Book
 from processors.job_dependencies.counting import FanOut
@@ -74,9 +75,9 @@ def saved(know: Knowledge, tally: Tally, now: float) -> bytes:
         "parents": np.stack([parents[0], parents[1].view(np.uint64)]),
         "requests": np.stack([requests[0], requests[1].view(np.uint64)]),
         "fan_out": np.stack([array.view(np.uint64) for array in know.fan_out.items()]),
-        "counts": np.concatenate([np.zeros(0, COUNT), *tally.counts]),
-        "latencies": np.concatenate([np.zeros(0, SAMPLE), *tally.latencies]),
-        "durations": np.concatenate([np.zeros(0, SAMPLE), *tally.durations]),
+        "counts": together([np.zeros(0, COUNT), *tally.counts]),
+        "latencies": together([np.zeros(0, SAMPLE), *tally.latencies]),
+        "durations": together([np.zeros(0, SAMPLE), *tally.durations]),
     }
     file = io.BytesIO()
     np.savez(file, allow_pickle=False, **arrays)

@@ -19,7 +19,8 @@ from pipeline.arrays import Column
 from pipeline.batch import one_array
 from pipeline.columns import any_value_text, attributes
 from pipeline.hashing import Hashes, hashes_in_traces, trace_hashes, words_of
-from processors.job_dependencies.facts import CLIENT, NONE, Records, columns_of
+from pipeline.records import Records
+from processors.job_dependencies.facts import CLIENT, NONE, columns_of
 from processors.job_dependencies.layouts import AttributeTexts
 from processors.job_dependencies.names import Codes, Names
 

@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from pipeline.arrays import Column, Ints, nest, offsets_of
 from pipeline.kinds import SHAPES, Kind, required
-from processors.job_dependencies.facts import NodeKind, Records, Via
+from pipeline.records import Records, together
+from processors.job_dependencies.facts import NodeKind, Via
 from processors.job_dependencies.names import Edges, Names
 
 Times = npt.NDArray[np.uint64]
@@ -99,13 +100,13 @@ class Tally:
             return
         part.append(records)
         if len(part) > 1 and sum(map(len, part[1:])) > max(_FOLD_AT, len(part[0])):
-            part[:] = [fold(np.concatenate(part))]
+            part[:] = [fold(together(part))]
 
     def take(self, edges: Edges, names: Names) -> pa.Table | None:
         """Return rows of kind job_dependencies for all that was added, and begin anew; None for nothing."""
         if not self.counts:
             return None
-        summed = self._recounted(np.concatenate(self.counts))
+        summed = self._recounted(together(self.counts))
         nothing = np.ones(len(summed), np.bool_)
         for name in _SUMMED:
             nothing &= summed[name] == 0
@@ -194,7 +195,7 @@ def _keys(edges: Ints, times: Times, interval_ns: int) -> npt.NDArray[np.int64]:
 
 
 def _joined(parts: list[Records]) -> Records:
-    return np.concatenate(parts) if parts else np.zeros(0, SAMPLE)
+    return together(parts) if parts else np.zeros(0, SAMPLE)
 
 
 def _lists(place: npt.NDArray[np.int64], rows: int, values: npt.NDArray[np.float64]) -> Any:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from pipeline.hash_table import union
 from pipeline.hashing import Hashes
-from processors.job_dependencies.facts import CLIENT, Records
+from pipeline.records import Records, together
+from processors.job_dependencies.facts import CLIENT
 
 Times = npt.NDArray[np.float64]
 
@@ -71,9 +72,9 @@ class Waiting:
         keys = [part for day in sorted(filter(chosen, self._jobs)) for part in self._jobs.pop(day)]
         clients = [part for day in sorted(filter(chosen, self._clients)) for part in self._clients.pop(day)]
         self._job_count -= sum(map(len, keys))
-        together = np.concatenate(clients) if clients else np.zeros(0, CLIENT)
-        self._client_count -= len(together)
-        return union(*keys) if keys else np.zeros(0, np.uint64), together
+        calls = together(clients) if clients else np.zeros(0, CLIENT)
+        self._client_count -= len(calls)
+        return union(*keys) if keys else np.zeros(0, np.uint64), calls
 
     def shrink(self, limit: int) -> Records:
         """Take out and return the calls that would be due first, until half of `limit` bytes is left."""
@@ -84,7 +85,7 @@ class Waiting:
             taken = self._clients.pop(min(self._clients))
             parts += taken
             self._client_count -= sum(map(len, taken))
-        return np.concatenate(parts) if parts else np.zeros(0, CLIENT)
+        return together(parts) if parts else np.zeros(0, CLIENT)
 
     def shift(self, seconds: float) -> None:
         """Move every time by `seconds`."""
@@ -103,6 +104,6 @@ class Waiting:
         return (
             np.concatenate([np.zeros(0, np.uint64), *(part for _, part in keys)]),
             np.concatenate([np.zeros(0), *(np.full(len(part), day * self._step) for day, part in keys)]),
-            np.concatenate([np.zeros(0, CLIENT), *(part for _, part in clients)]),
+            together([np.zeros(0, CLIENT), *(part for _, part in clients)]),
             np.concatenate([np.zeros(0), *(np.full(len(part), day * self._step) for day, part in clients)]),
         )

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from pipeline.hash_table import Rows
 from pipeline.hashing import Hashes, combined, mixed
-from processors.jobs.facts import ERROR_SOURCES, NO_ROW, OUTCOMES, ErrorSource, FactArray, LinkStyle, Outcome, Role
+from pipeline.records import Records
+from processors.jobs.facts import ERROR_SOURCES, NO_ROW, OUTCOMES, ErrorSource, LinkStyle, Outcome, Role
 from processors.jobs.merging import latest_before
 from processors.jobs.ordering import Order, inferred_attempts, matches, of_whole_job, order_of
 from processors.jobs.trail import Trail, trails
@@ -72,7 +73,7 @@ class Derived:
 
 def derive(window: Window, rows: Rows) -> Derived:
     """Return the job rows of fact rows `rows` (ascending, whole jobs), enqueues, executions and others alike."""
-    facts, state = window.facts[rows], window.state[rows]
+    facts, state = window.facts.take(rows), window.state.take(rows)
     trail = trails(window, rows)
     deleted = _deleted(window, facts, state, trail)
     enqueue = (facts["role"] == Role.ENQUEUE) & ~deleted
@@ -121,7 +122,7 @@ def derive(window: Window, rows: Rows) -> Derived:
     )
 
 
-def _deleted(window: Window, facts: FactArray, state: FactArray, trail: Trail) -> Mask:
+def _deleted(window: Window, facts: Records, state: Records, trail: Trail) -> Mask:
     """Return which rows are merged into others, or are no jobs but the transport of one (section 4.6)."""
     transport = window.traits.transport[facts["convention"]] & (facts["role"] != Role.LOG)
     deleted: Mask = (state["primary"] >= 0) | (transport & ((trail.job_enqueue >= 0) | state["around"]))
@@ -131,7 +132,7 @@ def _deleted(window: Window, facts: FactArray, state: FactArray, trail: Trail) -
     return deleted
 
 
-def _merged(window: Window, rows: Rows, facts: FactArray, state: FactArray) -> tuple[Rows, Rows]:
+def _merged(window: Window, rows: Rows, facts: Records, state: Records) -> tuple[Rows, Rows]:
     """Return pairs: the place of a row, and a row merged into it."""
     into = np.flatnonzero(state["primary"] >= 0)
     wraps = np.flatnonzero(window.traits.wraps[facts["convention"]] & (facts["role"] <= Role.PROCESS))
@@ -155,7 +156,7 @@ def _merged(window: Window, rows: Rows, facts: FactArray, state: FactArray) -> t
 
 
 def _helped(
-    window: Window, rows: Rows, facts: FactArray, state: FactArray, trail: Trail, execution: Mask
+    window: Window, rows: Rows, facts: Records, state: Records, trail: Trail, execution: Mask
 ) -> tuple[npt.NDArray[np.int64], Rows]:
     """Return how strongly helper spans speak of each execution, and the helper that carries its exception."""
     strength = np.zeros(len(rows), np.int64)
@@ -188,7 +189,7 @@ def _helped(
 
 
 def _outcomes(
-    facts: FactArray, strength: npt.NDArray[np.int64], requeued: Mask, order: Order, execution: Mask
+    facts: Records, strength: npt.NDArray[np.int64], requeued: Mask, order: Order, execution: Mask
 ) -> tuple[npt.NDArray[np.int64], Mask]:
     """Return outcomes after the second pass, and which of them needed it (job-conventions, section 4.3)."""
     outcome = facts["outcome"].astype(np.int64)
@@ -204,7 +205,7 @@ def _outcomes(
 
 
 def _relations(
-    window: Window, rows: Rows, facts: FactArray, state: FactArray, trail: Trail, match: Rows, order: Order
+    window: Window, rows: Rows, facts: Records, state: Records, trail: Trail, match: Rows, order: Order
 ) -> tuple[Rows, Rows, Mask]:
     """Return the execution that enqueued each job, and the row that names its flow parent (section 4.5)."""
     enqueue = facts["role"] == Role.ENQUEUE
@@ -249,7 +250,7 @@ def _sibling_parents(window: Window, rows: Rows) -> Rows:
     return parent
 
 
-def _link_styles(window: Window, rows: Rows, facts: FactArray, state: FactArray) -> npt.NDArray[np.int64]:
+def _link_styles(window: Window, rows: Rows, facts: Records, state: Records) -> npt.NDArray[np.int64]:
     style = np.where(facts["parent"] != 0, LinkStyle.AMBIENT_PARENT, LinkStyle.NONE).astype(np.int64)
     parents, links = window.targets(rows)
     style[parents >= 0] = LinkStyle.FOREIGN_PARENT
@@ -263,7 +264,7 @@ def _link_styles(window: Window, rows: Rows, facts: FactArray, state: FactArray)
     return style
 
 
-def _queues(window: Window, rows: Rows, facts: FactArray, match: Rows, order: Order) -> Rows:
+def _queues(window: Window, rows: Rows, facts: Records, match: Rows, order: Order) -> Rows:
     """Return the row whose queue a row has: its own, that of its enqueue, or of the job's first enqueue."""
     own = np.where(facts["has_queue"], rows, NO_ROW)
     enqueues = np.where(facts["role"] == Role.ENQUEUE, own, NO_ROW)
@@ -274,7 +275,7 @@ def _queues(window: Window, rows: Rows, facts: FactArray, match: Rows, order: Or
 
 
 def _times(
-    window: Window, rows: Rows, facts: FactArray, match: Rows, inferred: npt.NDArray[np.int64], execution: Mask
+    window: Window, rows: Rows, facts: Records, match: Rows, inferred: npt.NDArray[np.int64], execution: Mask
 ) -> tuple[Times, npt.NDArray[np.int64], Times, npt.NDArray[np.int64], Mask]:
     """Return when each execution became available and what says so, its due time and its latency (section 4.2)."""
     first = execution & (inferred == 1) & (facts["attempt"] <= 1)
@@ -322,7 +323,7 @@ def _from_adapter(window: Window, rows: Rows, wraps: Rows, available: Times, sou
 
 
 def _errors(
-    window: Window, rows: Rows, facts: FactArray, outcome: npt.NDArray[np.int64], helper: Rows
+    window: Window, rows: Rows, facts: Records, outcome: npt.NDArray[np.int64], helper: Rows
 ) -> tuple[npt.NDArray[np.int64], Rows]:
     """Return where each row's error comes from, and the row that has its texts (section 4.4)."""
     rank = np.where(facts["error"] == 0, len(ERROR_SOURCES), facts["error"]).astype(np.int64)
@@ -337,7 +338,7 @@ def _errors(
     return rank, row
 
 
-def _logs(window: Window, facts: FactArray) -> Rows:
+def _logs(window: Window, facts: Records) -> Rows:
     """Return the last exception log of each span."""
     log = np.full(len(facts), NO_ROW)
     if not window.has_logs:
@@ -352,7 +353,7 @@ def _logs(window: Window, facts: FactArray) -> Rows:
     return log
 
 
-def _waits(window: Window, facts: FactArray) -> tuple[Rows, Rows]:
+def _waits(window: Window, facts: Records) -> tuple[Rows, Rows]:
     waiting = np.flatnonzero(facts["waits"])
     if len(waiting) == 0:
         return waiting, waiting

@@ -14,9 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.hashing import Hashes
+from pipeline.records import Records
 from processors.jobs.conventions import TEXT_FIELDS
-
-FactArray = npt.NDArray[np.void]
 
 
 class Role:
@@ -158,7 +157,7 @@ TEXTS: Final = pa.schema(
 class Evidence:
     """Fact rows of one batch."""
 
-    facts: FactArray
+    facts: Records
     texts: pa.Table
     """Of schema TEXTS, a row for each of `facts`."""
 
@@ -176,7 +175,7 @@ class Evidence:
         return len(self.facts)
 
 
-def blank(rows: int) -> FactArray:
+def blank(rows: int) -> Records:
     """Return fact rows that say nothing."""
     facts = np.zeros(rows, FACT)
     for name in ("latency", "attempt", "max_attempts", "batch_count", "available_source", "created_source"):

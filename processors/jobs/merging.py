@@ -11,13 +11,14 @@ import numpy.typing as npt
 
 from pipeline.hash_table import Rows, union
 from pipeline.hashing import Hashes
-from processors.jobs.facts import NO_ROW, FactArray, Role
+from pipeline.records import Records
+from processors.jobs.facts import NO_ROW, Role
 from processors.jobs.traits import Traits
 
 Mask = npt.NDArray[np.bool_]
 
 
-def nest(facts: FactArray, state: FactArray, traits: Traits, rows: Rows, up: Rows) -> Rows:
+def nest(facts: Records, state: Records, traits: Traits, rows: Rows, up: Rows) -> Rows:
     """Note what rows and the next rows above them say of each other; return the rows above that change by it."""
     role, above = facts["role"][rows], facts["role"][up]
     convention, upper = facts["convention"][rows], facts["convention"][up]
@@ -42,7 +43,7 @@ def nest(facts: FactArray, state: FactArray, traits: Traits, rows: Rows, up: Row
     return changed
 
 
-def pair(facts: FactArray, state: FactArray, rows: Rows) -> Rows:
+def pair(facts: Records, state: Records, rows: Rows) -> Rows:
     """Find the layer's execution for each adapter's one in `rows`, whole jobs; return all rows that change by it."""
     process = facts["role"][rows] == Role.PROCESS
     layer = process & (facts["provider_key"][rows] != 0)

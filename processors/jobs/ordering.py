@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from pipeline.hash_table import Rows, union
 from pipeline.hashing import mixed
-from processors.jobs.facts import NO_ROW, FactArray
+from pipeline.records import Records
+from processors.jobs.facts import NO_ROW
 from processors.jobs.window import Window
 
 Mask = npt.NDArray[np.bool_]
@@ -40,7 +41,7 @@ class Order:
     """Executions of the job."""
 
 
-def order_of(rows: Rows, facts: FactArray, state: FactArray, enqueue: Mask, execution: Mask) -> Order:
+def order_of(rows: Rows, facts: Records, state: Records, enqueue: Mask, execution: Mask) -> Order:
     live = np.flatnonzero(enqueue | execution)
     nameless = state["key"][live] == 0
     # rows without id are jobs of their own; where that hash meets a key, as rare as two equal hashes
@@ -67,7 +68,7 @@ def order_of(rows: Rows, facts: FactArray, state: FactArray, enqueue: Mask, exec
     )  # fmt: skip
 
 
-def matches(window: Window, rows: Rows, facts: FactArray, state: FactArray, order: Order) -> Rows:
+def matches(window: Window, rows: Rows, facts: Records, state: Records, order: Order) -> Rows:
     """Return the enqueue row of each execution (job-conventions, section 4.1)."""
     match = np.full(len(rows), NO_ROW)
     place, start = order.place, facts["start"][order.place]
@@ -99,7 +100,7 @@ def matches(window: Window, rows: Rows, facts: FactArray, state: FactArray, orde
     return match
 
 
-def inferred_attempts(state: FactArray, order: Order, rows: int) -> npt.NDArray[np.int64]:
+def inferred_attempts(state: Records, order: Order, rows: int) -> npt.NDArray[np.int64]:
     """Return which execution of its job that was seen each row is, 0 for others.
 
     Where executions of the job are forgotten, never less than was written before.

@@ -181,7 +181,7 @@ class JobsProcessor(Processor[JobsConfig], Durable):
         if len(rows) == 0:
             return
         window = self._window
-        facts, state = window.facts[rows], window.state[rows]
+        facts, state = window.facts.take(rows), window.state.take(rows)
         alone = ~state["matched"] & ~state["deleted"]
         role = facts["role"]
         enqueues = window.traits.enqueues[facts["convention"]]

@@ -30,8 +30,9 @@ from pipeline.hashing import (
     trace_hashes,
     words_of,
 )
+from pipeline.records import Records
 from processors.jobs.conventions import CANONICAL, TEXT_FIELDS, Convention, Source
-from processors.jobs.facts import OUTCOMES, TEXTS, ErrorSource, Evidence, FactArray, Outcome, Role, blank, no_texts
+from processors.jobs.facts import OUTCOMES, TEXTS, ErrorSource, Evidence, Outcome, Role, blank, no_texts
 from processors.jobs.looking import EXCEPTION_KEYS, Look, Mask, Numbers, Vocabulary, resource_texts
 from processors.jobs.parsing import ABSENT, durations_ns, integers, retry_errors, status_errors, times_ns
 
@@ -159,7 +160,7 @@ class Recogniser:
                 break
         return conventions, roles, outcomes
 
-    def _fields(self, look: Look, found: Numbers, facts: FactArray) -> dict[str, Column]:
+    def _fields(self, look: Look, found: Numbers, facts: Records) -> dict[str, Column]:
         """Fill the numbers of `facts` and return the texts."""
         parts: dict[str, list[Column]] = {name: [] for name in ("system", *TEXT_FIELDS)}
         bounds = np.searchsorted(facts["convention"], np.arange(len(self.table) + 1))
@@ -192,7 +193,7 @@ class Recogniser:
         facts["has_flow_parent"] = _valid(columns["flow_parent_job_id"])
         return columns
 
-    def _times(self, look: Look, convention: Convention, spans: Numbers, part: FactArray) -> None:
+    def _times(self, look: Look, convention: Convention, spans: Numbers, part: Records) -> None:
         fields = convention.fields
         executions = part["role"] != Role.ENQUEUE
         for name, target in (("available_at", "available"), ("created_at", "created"), ("inserted_at", "inserted")):
@@ -230,7 +231,7 @@ class Recogniser:
                 labels[taken] = self.labels.index(source.label)
         return times, labels
 
-    def _keys(self, batch: Batch, rows: Numbers, columns: dict[str, Column], facts: FactArray) -> None:
+    def _keys(self, batch: Batch, rows: Numbers, columns: dict[str, Column], facts: Records) -> None:
         zeros = np.zeros(len(facts), np.uint64)
         queue = databases = zeros
         with_queue = self.key_with_queue[facts["convention"]]
@@ -250,7 +251,7 @@ class Recogniser:
         keys[(providers == 0) | (facts["adapter"] == 0)] = 0
         facts["provider_key"] = keys
 
-    def _errors(self, look: Look, found: Numbers, facts: FactArray) -> dict[str, Column]:
+    def _errors(self, look: Look, found: Numbers, facts: Records) -> dict[str, Column]:
         """Set the source of each row's error and return its texts: the first source with a type or a message."""
         place_of_span = np.full(look.size, -1)
         place_of_span[found] = np.arange(len(found))
@@ -312,7 +313,7 @@ class Recogniser:
         cut = cut_errors(kinds, messages, stacks, self.limits)
         return dict(zip(("error_type", "error_message", "exception_stacktrace"), cut, strict=True))
 
-    def _links(self, look: Look, found: Numbers, facts: FactArray) -> tuple[Numbers, Hashes]:
+    def _links(self, look: Look, found: Numbers, facts: Records) -> tuple[Numbers, Hashes]:
         """Set the first link of each row and return the links that are dependencies."""
         spans, traces, ids = look.links
         place_of_span = np.full(look.size, -1)

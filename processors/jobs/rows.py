@@ -32,7 +32,7 @@ _LIST: Final = list_of(pa.string())
 def job_rows(window: Window, derived: Derived, chosen: Rows, labels: Sequence[str], version: int) -> pa.Table:
     """Return the job rows at the places `chosen` in `derived`; `resource` is the window's number of a resource."""
     rows = derived.rows[chosen]
-    facts, state = window.facts[rows], window.state[rows]
+    facts, state = window.facts.take(rows), window.state.take(rows)
     execution = facts["role"] != Role.ENQUEUE
     resources, resource = window.resources.texts, pa.array(facts["resource"])
     own = window.texts.at(rows)

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from pipeline.index import Lineage
 from pipeline.kinds import RESOURCE
-from processors.jobs.facts import FACT, STATE, TEXTS, FactArray
+from pipeline.records import Records, copied
+from processors.jobs.facts import FACT, STATE, TEXTS
 from processors.jobs.recognise import Recogniser
 from processors.jobs.traits import Traits
 from processors.jobs.window import FORGOTTEN, Window, kept
@@ -27,8 +28,8 @@ class Saving:
     """What a window knew at one moment: to be written down in a thread while the window goes on."""
 
     head: dict[str, Any]
-    facts: FactArray
-    state: FactArray
+    facts: Records
+    state: Records
     texts: pa.Table
     resources: pa.Table
     waits: pa.Table
@@ -51,7 +52,7 @@ class Saving:
             head,
             # rows are only ever added behind these, or kept in another array
             window.facts,
-            window.state.copy(),
+            copied(window.state),
             window.texts.whole(),
             window.resources.table,
             pa.table({"waiting": waiting[numbers], "awaited": awaited}),
@@ -116,7 +117,7 @@ def restored(state: bytes, recogniser: Recogniser, traits: Traits) -> tuple[Wind
     return window, int(head["version"])
 
 
-def _renumber(facts: FactArray, head: dict[str, Any], recogniser: Recogniser) -> None:
+def _renumber(facts: Records, head: dict[str, Any], recogniser: Recogniser) -> None:
     """Turn numbers of the conventions and labels of then into those of now, -1 for what is gone."""
     names = [convention.name for convention in recogniser.table]
     facts["convention"] = _numbers(head["conventions"], names)[facts["convention"]]
@@ -130,14 +131,14 @@ def _numbers(old: list[str], new: list[str]) -> np.ndarray[Any, np.dtype[np.int1
     return np.array([place.get(name, -1) for name in old] or [-1], np.int16)
 
 
-def _table_of(array: FactArray) -> pa.Table:
+def _table_of(array: Records) -> pa.Table:
     names = array.dtype.names
     assert names is not None
     return pa.table({name: np.ascontiguousarray(array[name]) for name in names})
 
 
-def _array_of(table: pa.Table, dtype: np.dtype[Any]) -> FactArray:
-    array: FactArray = np.zeros(table.num_rows, dtype)
+def _array_of(table: pa.Table, dtype: np.dtype[Any]) -> Records:
+    array: Records = np.zeros(table.num_rows, dtype)
     if tuple(table.column_names) != dtype.names:
         raise ValueError("not a saved state of processor jobs: the columns differ")
     for name in table.column_names:

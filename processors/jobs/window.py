@@ -15,7 +15,8 @@ import numpy.typing as npt
 from pipeline.hash_table import HashTable, Rows, union, without
 from pipeline.hashing import Hashes
 from pipeline.index import Lineage, MultiTable
-from processors.jobs.facts import NO_ROW, STATE, Evidence, FactArray, Role, blank
+from pipeline.records import Records, appended
+from processors.jobs.facts import NO_ROW, STATE, Evidence, Role, blank
 from processors.jobs.merging import nest, pair
 from processors.jobs.store import Resources, TextStore
 from processors.jobs.traits import Traits
@@ -71,8 +72,8 @@ class Window:
         self._waited_for = MultiTable()
 
     def _view(self) -> None:
-        self.facts: FactArray = self._facts[: self._rows]
-        self.state: FactArray = self._state[: self._rows]
+        self.facts: Records = self._facts[: self._rows]
+        self.state: Records = self._state[: self._rows]
 
     def __len__(self) -> int:
         return self._rows
@@ -153,18 +154,16 @@ class Window:
         again = union(known[known >= 0])
         if start == end:
             return rows, again
-        facts = evidence.facts if fresh.all() else evidence.facts[fresh]
-        self._facts, self._state = _with_room(self._facts, start, end), _with_room(self._state, start, end)
-        self._rows = end
-        self._view()
-        self._facts[start:end] = facts
+        facts = evidence.facts if fresh.all() else evidence.facts.compress(fresh)
         self.has_logs |= bool((facts["role"] == Role.LOG).any())
         state = np.zeros(end - start, STATE)
         state["key"], state["frontier"] = facts["own_key"], facts["parent"]
         for name in _ROW_COLUMNS:
             state[name] = NO_ROW
         state["id_row"], state["stamp"] = rows, self.sequence
-        self._state[start:end] = state
+        self._facts, self._state = appended(self._facts, start, facts), appended(self._state, start, state)
+        self._rows = end
+        self._view()
         self.texts.append(evidence.texts if fresh.all() else evidence.texts.filter(fresh).combine_chunks())
         spanned = facts["span"] != 0
         enter = self._spans.swap if forgotten.any() else self._spans.add
@@ -179,7 +178,7 @@ class Window:
         self._mentions.add(awaited[kept], place[waiting[kept]])
         return rows, again
 
-    def _mention_and_key(self, facts: FactArray, keys: Hashes, rows: Rows) -> None:
+    def _mention_and_key(self, facts: Records, keys: Hashes, rows: Rows) -> None:
         self._mentions.add(np.concatenate([facts["parent"], facts["link"]]), np.concatenate([rows, rows]))
         providers = np.where(facts["role"] == Role.PROCESS, facts["provider_key"], np.uint64(0))
         self._keys.add(np.concatenate([keys, providers]), np.concatenate([rows, rows]))
@@ -434,18 +433,18 @@ class Window:
         self._waited_for.add(waiting, awaited.view(np.int64))
         self._mentions.add(awaited, self._spans.find(waiting))
 
-    def load(self, facts: FactArray, state: FactArray) -> None:
+    def load(self, facts: Records, state: Records) -> None:
         """Take over rows that were saved; the texts, resources and indexes are the caller's business."""
         self._rows = len(facts)
         self.has_logs = bool((facts["role"] == Role.LOG).any())
-        self._facts, self._state = _with_room(facts, self._rows, _FEWEST), _with_room(state, self._rows, _FEWEST)
+        self._facts, self._state = appended(blank(_FEWEST), 0, facts), appended(np.zeros(_FEWEST, STATE), 0, state)
         self._view()
 
 
-def kept(facts: FactArray, state: FactArray, keep: npt.NDArray[np.bool_]) -> tuple[FactArray, FactArray]:
+def kept(facts: Records, state: Records, keep: npt.NDArray[np.bool_]) -> tuple[Records, Records]:
     """Return the rows where `keep` is true, with row numbers as they are then."""
     number = np.where(keep, np.cumsum(keep) - 1, NO_ROW)
-    facts, state = facts[keep], state[keep]
+    facts, state = facts.compress(keep), state.compress(keep)
     for name in _ROW_COLUMNS:
         column = state[name]
         column[column >= 0] = number[column[column >= 0]]
@@ -465,11 +464,3 @@ def _first_of_equals(spans: Hashes) -> npt.NDArray[np.bool_]:
     ranked = spans[order]
     first[order[1:]] = (ranked[1:] != ranked[:-1]) | (ranked[1:] == 0)
     return first
-
-
-def _with_room(array: FactArray, used: int, size: int) -> FactArray:
-    if size <= len(array):
-        return array
-    grown = np.zeros(max(size, 2 * len(array)), array.dtype)
-    grown[:used] = array[:used]
-    return grown

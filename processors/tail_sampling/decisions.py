@@ -9,12 +9,13 @@ import numpy.typing as npt
 
 from pipeline.hash_table import HashTable
 from pipeline.hashing import Hashes
+from pipeline.records import Records, appended, together
 
 Rows = npt.NDArray[np.int64]
 
-_RECORD = np.dtype([("policy", "i2"), ("sub", "i2"), ("by_chance", "?"), ("probability", "f8"), ("at", "f8")])
-
-Records = npt.NDArray[np.void]
+_RECORD = np.dtype(
+    [("policy", "i2"), ("sub", "i2"), ("by_chance", "?"), ("probability", "f8"), ("at", "f8")], align=True
+)
 
 
 def records(number: int) -> Records:
@@ -37,13 +38,8 @@ class _Generation:
         self.used = 0
 
     def add(self, keys: Hashes, record: Records) -> None:
-        if self.used + len(keys) > len(self.record):
-            grown = records(max(2 * len(self.record), self.used + len(keys)))
-            grown[: self.used] = self.record[: self.used]
-            self.record = grown
-        rows = np.arange(self.used, self.used + len(keys))
-        self.record[rows] = record
-        self.index.swap(keys, rows)
+        self.record = appended(self.record, self.used, record)
+        self.index.swap(keys, np.arange(self.used, self.used + len(keys)))
         self.used += len(keys)
 
 
@@ -69,7 +65,7 @@ class RememberedDecisions:
         young, young_rows = self._young.index.items()
         return (
             np.concatenate([keys[gone], young]),
-            np.concatenate([self._old.record[rows[gone]], self._young.record[young_rows]]),
+            together([self._old.record.take(rows[gone]), self._young.record.take(young_rows)]),
         )
 
     def add(self, keys: Hashes, record: Records) -> None:
@@ -83,18 +79,17 @@ class RememberedDecisions:
     def find(self, keys: Hashes) -> Found:
         """Return what is known of distinct keys."""
         young = self._young.index.find(keys)
-        record = records(len(keys))
-        record[young >= 0] = self._young.record[young[young >= 0]]
+        record = self._young.record.take(young)
         missing = np.flatnonzero(young < 0)
         if len(self._old.index) and len(missing):
             old = self._old.index.find(keys[missing])
             again = missing[old >= 0]
-            record[again] = self._old.record[old[old >= 0]]
+            record[again] = self._old.record.take(old[old >= 0])
             young[again] = 0
             if len(again):
                 self.add(keys[again], record[again])
         which = np.flatnonzero(young >= 0)
-        return Found(which, record[which])
+        return Found(which, record.take(which))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,7 +117,7 @@ class DecisionCaches:
         lost = self.not_sampled.find(keys[others])
         which = np.concatenate([kept.which, others[lost.which]])
         sampled = np.arange(len(which)) < len(kept.which)
-        return Late(which, sampled, np.concatenate([kept.record, lost.record]))
+        return Late(which, sampled, together([kept.record, lost.record]))
 
     def unknown(self, keys: Hashes) -> npt.NDArray[np.bool_]:
         """Return of which keys, distinct or not, nothing was decided."""
@@ -134,5 +129,5 @@ class DecisionCaches:
 
     def add(self, keys: Hashes, record: Records, sampled: npt.NDArray[np.bool_]) -> None:
         """Remember decisions on distinct keys."""
-        self.sampled.add(keys[sampled], record[sampled])
-        self.not_sampled.add(keys[~sampled], record[~sampled])
+        self.sampled.add(keys[sampled], record.compress(sampled))
+        self.not_sampled.add(keys[~sampled], record.compress(~sampled))

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pipeline import Batch
 from pipeline.columns import Group, attributes, nest, unnest, with_attributes
 from pipeline.kinds import ATTRIBUTES
-from processors.tail_sampling.decisions import Records
+from pipeline.records import Records
 from processors.tail_sampling.probability import head_probability, with_probability
 from processors.tail_sampling.spans import Truths, truths
 

@@ -15,10 +15,11 @@ import numpy.typing as npt
 from pipeline import Batch, Host, Kind, Processor, concat
 from pipeline.durable import Durable
 from pipeline.kinds import Signal
+from pipeline.records import Records
 from processors.tail_sampling.building import built
 from processors.tail_sampling.config import TailSamplingConfig
 from processors.tail_sampling.deciding import Decided, Deciding
-from processors.tail_sampling.decisions import DecisionCaches, Late, Records, records
+from processors.tail_sampling.decisions import DecisionCaches, Late, records
 from processors.tail_sampling.early import EarlyRows
 from processors.tail_sampling.family import Families
 from processors.tail_sampling.fates import (
@@ -333,7 +334,7 @@ class TailSampling(Processor[TailSamplingConfig], Durable):
         kept = decided.decision == Decision.SAMPLED
         # the late spans of a trace that was split are decided anew: which job they are of is not known
         whole = ~np.isin(owners, owners[owners != slots])
-        self._decisions.add(table.key[slots[whole]], record[whole], kept[whole])
+        self._decisions.add(table.key[slots[whole]], record.compress(whole), kept[whole])
         policy = np.where(kept, table.policy[slots], -1).astype(np.int16)
         self.decided(Outcome(table.high[owners], table.low[owners], decided.decision, policy))
         if self._metrics and len(slots):

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from pipeline.records import Records
 from processors.tail_sampling.building import Built
-from processors.tail_sampling.decisions import DecisionCaches, Records, RememberedDecisions, records
+from processors.tail_sampling.decisions import DecisionCaches, RememberedDecisions, records
 from processors.tail_sampling.jobs import FirstOfEach, JobPolicy
 from processors.tail_sampling.sketch import DurationSketches
 
@@ -70,7 +71,8 @@ class State:
     def _fill(self, head: dict[str, Any], columns: dict[str, npt.NDArray[Any]]) -> None:
         # how long ago decisions were is not known: clocks begin anew
         for name, kept in self._kept.items():
-            record = columns[f"{name}_records"]
+            record = records(len(columns[f"{name}_keys"]))
+            record[:] = columns[f"{name}_records"]
             self._rename(record, head["names"], head["subs"])
             record["at"] = np.nan
             kept.add(columns[f"{name}_keys"], record)

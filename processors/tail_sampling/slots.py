@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from pipeline.hash_table import HashTable
 from pipeline.hashing import Hashes
-from processors.tail_sampling.decisions import Records, records
+from pipeline.records import Records
+from processors.tail_sampling.decisions import records
 from processors.tail_sampling.pieces import NEVER, Pieces
 from processors.tail_sampling.policies import JobNotes, Traces
 
