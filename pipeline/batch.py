@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 
 from pipeline.kinds import SHAPES, Kind
 from pipeline.receipt import Receipt
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,6 +32,7 @@ class Batch:
     sides: Mapping[str, pa.Table] = field(default_factory=lambda: MappingProxyType({}))
     nbytes: int = field(init=False)
     """Arrow's size of rows and side tables."""
+    _made: dict[Callable[[Batch], Any], Any] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "nbytes", self.table.nbytes + sum(side.nbytes for side in self.sides.values()))
@@ -50,6 +53,13 @@ class Batch:
     def side(self, name: str, column: str) -> pa.Array[Any]:
         """Return a column of a side table, one value a row of this batch."""
         return one_array(self.sides[name].column(column)).take(self.column(name))
+
+    def once(self, make: Callable[[Batch], T]) -> T:
+        """Return what `make` makes of the rows: made once, however many components ask, and kept with them."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        made: T = self._made[make]
+        return made
 
     def owing(self, receipt: Receipt) -> Batch:
         """Return the same rows under another receipt; unlike a new batch they are not measured again."""

@@ -73,7 +73,7 @@ class ErrorType(Processor[ErrorTypeConfig]):
         yield self._tagged(batch) if batch.kind is Kind.SPANS else self._filled(batch)
 
     def _tagged(self, batch: Batch) -> Batch:
-        found = failures(batch.table)
+        found = failures(batch)
         if found is None:
             return batch
         numbers, verdicts = self._verdicts(found)

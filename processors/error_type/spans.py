@@ -8,7 +8,6 @@ the status message beside it, the status message. So a span and its job row tell
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,8 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.batch import one_array
-from pipeline.columns import any_value_text, attribute_texts, texts_at, unnest
+from pipeline import Batch
+from pipeline.columns import Layouts, attribute_texts, layouts_of, texts_at, unnest
 from pipeline.error_text import beside_type, both, python_message, status_error
 from processors.error_type.tag import KEYS
 
@@ -30,7 +29,6 @@ _STATUS_ERROR: Final = 2
 
 _NOTHING: Final = pa.scalar("")
 _CELERY, _TASKIQ, _TYPE = "celery.retry.reason", "taskiq.retry.reason", "error.type"
-_LOOKED_FOR: Final = (*KEYS, _CELERY, _TASKIQ)
 
 _CELERY_REASON: Final = re.compile(r"(?:Retry(?: in [^:]*)?: )?([A-Za-z_][\w.]*)\((.*)\)", re.DOTALL)
 
@@ -51,14 +49,13 @@ class Failures:
     stack: Any
 
 
-def failures(table: pa.Table) -> Failures | None:
+def failures(batch: Batch) -> Failures | None:
     """Return what failed among spans, None if nothing did."""
-    count = table.num_rows
-    offsets, events = unnest(one_array(table.column("events")))
+    offsets, events = unnest(batch.column("events"))
     exception_of, reason_of = (_last_event(offsets, events, name) for name in ("exception", "job failed"))
-    status: Any = one_array(table.column("status"))
+    status: Any = batch.column("status")
     failed = _flags(pc.equal(pc.struct_field(status, "code"), pa.scalar(_STATUS_ERROR, pa.int32())))
-    own = _own_attributes(one_array(table.column("attributes")))
+    own = _Own(layouts_of(batch))
     for key in (_TYPE, _CELERY, _TASKIQ):
         failed[own.told(key)] = True
     failed[reason_of >= 0] = True
@@ -81,7 +78,7 @@ def failures(table: pa.Table) -> Failures | None:
         types = own.text(_TYPE, rows)
         said.further(types, beside_type(types, messages).fill_null(""))
         said.further(*both(messages, status_error))
-    return Failures(rows, ~failed[rows], own.present(count)[rows], said.type, said.message, event[2])
+    return Failures(rows, ~failed[rows], own.present(rows), said.type, said.message, event[2])
 
 
 @dataclass(slots=True)
@@ -121,55 +118,37 @@ def split_retry_reason(text: str) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Own:
-    """The attributes of spans that matter here: for each key the rows that have it, and where the value stands.
+    """The attributes of spans that matter here."""
 
-    The first of equal keys of a row counts.
-    """
-
-    values: Any
-    found: Mapping[str, tuple[Rows, Rows]]
-    length: int
+    layouts: Layouts
 
     def has(self, key: str) -> bool:
         """Return whether any row has the key."""
-        return len(self.found[key][0]) > 0
+        return self.layouts.positions(key) is not None
 
     def told(self, key: str) -> Rows:
         """Return the rows that have the key with something in it."""
-        rows, at = self.found[key]
-        if len(rows) == 0:
-            return rows
-        return rows[_flags(texts_at(self.values, at).is_valid())]
+        places = self.layouts.places(key)
+        if places is None:
+            return np.zeros(0, np.int64)
+        rows = np.flatnonzero(places >= 0)
+        return rows[_flags(texts_at(self.layouts.values, places[rows]).is_valid())]
 
     def text(self, key: str, rows: Rows) -> Any:
         """Return the value of a key for each of `rows` as text."""
-        having, at = self.found[key]
-        if len(having) == 0:
+        places = self.layouts.places(key)
+        if places is None:
             return _blank(len(rows))
-        where = np.full(self.length, -1)
-        where[having] = at
-        return any_value_text(_taken(self.values, where[rows]))
+        return texts_at(self.layouts.values, places[rows]).fill_null("")
 
-    def present(self, count: int) -> npt.NDArray[np.int64]:
-        """Return for each row the bits of the tag.KEYS that it has."""
-        bits = np.zeros(count, np.int64)
+    def present(self, rows: Rows) -> npt.NDArray[np.int64]:
+        """Return for each of `rows` the bits of the tag.KEYS that it has."""
+        bits = np.zeros(len(self.layouts), np.int64)
         for bit, key in enumerate(KEYS):
-            bits[self.found[key][0]] |= 1 << bit
-        return bits
-
-
-def _own_attributes(lists: Any) -> _Own:
-    offsets, items = unnest(lists)
-    codes: Any = pc.index_in(items.field("key"), value_set=pa.array(_LOOKED_FOR))
-    at = np.flatnonzero(codes.is_valid().to_numpy(zero_copy_only=False))
-    rows = np.searchsorted(offsets, at, side="right") - 1
-    code = codes.take(pa.array(at)).to_numpy(zero_copy_only=False)
-    found = {}
-    for number, key in enumerate(_LOOKED_FOR):
-        of_key = code == number
-        having, first = np.unique(rows[of_key], return_index=True)
-        found[key] = (having, at[of_key][first])
-    return _Own(items.field("value"), found, len(lists))
+            positions = self.layouts.positions(key)
+            if positions is not None:
+                bits[positions >= 0] |= 1 << bit
+        return bits[self.layouts.numbers[rows]]
 
 
 def _last_event(offsets: Rows, events: Any, name: str) -> Rows:

@@ -11,12 +11,11 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import Batch
 from pipeline.arrays import Column
-from pipeline.columns import any_value_text, attributes, hex_text
+from pipeline.columns import hex_text, layouts_of, texts_at
 from pipeline.hashing import Hashes
 from pipeline.records import Records, together
 from processors.failure_cluster.names import Names
@@ -56,9 +55,13 @@ class FailedCalls:
         failed = np.flatnonzero(client & (codes == _ERROR))
         if len(failed) == 0:
             return
-        texts = [any_value_text(v) for v in attributes(batch.column("attributes").take(failed), PEER_KEYS).values()]
-        none = pa.scalar(None, pa.string())
-        peers: Column = pc.coalesce(*(pc.if_else(pc.equal(text, pa.scalar("")), none, text) for text in texts))
+        layouts = layouts_of(batch)
+        texts = [
+            texts_at(layouts.values, places[failed]) for key in PEER_KEYS if (places := layouts.places(key)) is not None
+        ]
+        if not texts:
+            return
+        peers: Column = pc.coalesce(*texts)
         calls = np.zeros(len(failed), CALL)
         calls["trace"] = id_hashes(hex_text(batch.column("trace_id").take(failed)), 32)
         calls["end"] = batch.column("end_time_unix_nano").take(failed).to_numpy().astype(np.int64)

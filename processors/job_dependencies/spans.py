@@ -17,12 +17,13 @@ import pyarrow.compute as pc
 from pipeline import Batch
 from pipeline.arrays import Column
 from pipeline.batch import one_array
-from pipeline.columns import any_value_text, attributes
-from pipeline.hashing import Hashes, hashes_in_traces, trace_hashes, words_of
+from pipeline.columns import any_value_text, attributes, layouts_of
+from pipeline.hashing import Hashes
 from pipeline.records import Records
+from pipeline.spans import span_hashes_of
 from processors.job_dependencies.facts import CLIENT, NONE, columns_of
-from processors.job_dependencies.layouts import AttributeTexts
 from processors.job_dependencies.names import Codes, Names
+from processors.job_dependencies.texts import AttributeTexts
 
 _SERVER, _CLIENT, _PRODUCER = 2, 3, 4
 """SpanKind of OTLP."""
@@ -41,13 +42,7 @@ _RPC: Final = ("rpc.service", "rpc.system")
 _ROUTE: Final = ("http.route",)
 _METHOD: Final = ("http.request.method", "http.method")
 
-_KEYS: Final = tuple(
-    key
-    for keys in (*(_PEER, _DATABASE, _DATABASE_NAME, _MESSAGING, _DESTINATION, _HOST, _URL, _RPC, _ROUTE, _METHOD),)
-    for key in keys
-)
-
-_COLUMNS: Final = ("trace_id", "span_id", "parent_span_id", "kind", "start_time_unix_nano", "end_time_unix_nano")
+_COLUMNS: Final = ("kind", "start_time_unix_nano", "end_time_unix_nano")
 """What is read of all spans, and copied where several batches are read together."""
 
 _HOST_OF_URL: Final = r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^@/?#]*@)?(?P<host>\[[^\]]*\]|[^:/?#]+)"
@@ -79,15 +74,13 @@ class SpanReader:
     def read(self, batches: Sequence[Batch]) -> Calls:
         """Return what the spans of some batches say."""
         columns = columns_of(batches, _COLUMNS)
-        traces = trace_hashes(words_of(columns["trace_id"], 16))
-        spans = hashes_in_traces(traces, words_of(columns["span_id"], 8)[:, 0])
-        parents = hashes_in_traces(traces, words_of(columns["parent_span_id"], 8)[:, 0])
+        spans, parents = (np.concatenate(part) for part in zip(*map(span_hashes_of, batches), strict=True))
         kinds = columns["kind"].to_numpy()
         servers = np.flatnonzero(kinds == _SERVER)
         clients = np.flatnonzero((kinds == _CLIENT) | (kinds == _PRODUCER))
         services = np.concatenate([self._services_of(batch) for batch in batches])
         if len(servers) or len(clients):
-            texts = AttributeTexts([batch.column("attributes") for batch in batches], _KEYS)
+            texts = AttributeTexts([layouts_of(batch) for batch in batches])
             request_names = self._request_names(batches, texts, servers)
             called, targets = self._targets(texts, clients, kinds)
             clients = clients[called]

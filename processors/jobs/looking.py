@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import Batch
-from pipeline.arrays import Column, changes, ranges, unnest, without_empty
+from pipeline.arrays import Column, changes, parents_of, ranges, unnest, without_empty
 from pipeline.batch import one_array
-from pipeline.columns import any_value_text, attribute_texts, attributes, texts_at
+from pipeline.columns import any_value_text, attribute_texts, attributes, layouts_of, texts_at
 from processors.jobs.conventions import KINDS, Condition, Convention, Source, conditions_of, sources_of
 
 Mask = npt.NDArray[np.bool_]
@@ -96,36 +96,33 @@ class Look:
     def __init__(self, batch: Batch, vocabulary: Vocabulary) -> None:
         self._batch = batch
         self._vocabulary = vocabulary
-        offsets, items = unnest(batch.column("attributes"))
-        names = items.field("key").dictionary_encode()
-        of_item = names.indices.to_numpy()
-        known = pc.index_in(names.dictionary, value_set=vocabulary.keys)
+        layouts = layouts_of(batch)
+        known: Column = pc.index_in(layouts.keys, value_set=vocabulary.keys)
         # a short type, by which numpy sorts in linear time
-        code_of_name = known.fill_null(-1).to_numpy().astype(np.int16)
-        telling = np.zeros(len(code_of_name), np.bool_)
-        telling[code_of_name >= 0] = vocabulary.telling_keys[code_of_name[code_of_name >= 0]]
+        code_of_key = known.fill_null(-1).to_numpy().astype(np.int16)
+        telling = np.zeros(len(code_of_key), np.bool_)
+        telling[code_of_key >= 0] = vocabulary.telling_keys[code_of_key[code_of_key >= 0]]
         self._prefixed = {}
         for prefix in vocabulary.telling_prefixes:
-            begins = pc.starts_with(names.dictionary, prefix).to_numpy(zero_copy_only=False)
-            self._prefixed[prefix] = begins
-            telling |= begins
-        telling_items = telling[of_item].nonzero()[0]
+            begins: Column = pc.starts_with(layouts.keys, prefix)
+            self._prefixed[prefix] = begins.to_numpy(zero_copy_only=False)
+            telling |= self._prefixed[prefix]
+        telling_layouts = np.zeros(len(layouts), np.bool_)
+        telling_layouts[parents_of(layouts.bounds)[telling]] = True
         self.scope_names = [name or "" for name in batch.sides["scope"].column("name").to_pylist()]
         """The names of the batch's scopes, by their number in `scopes`."""
 
-        candidate = self._telling_scopes(batch)
-        candidate[np.searchsorted(offsets, telling_items, side="right") - 1] = True
-        self.rows = np.flatnonzero(candidate)
+        self.rows = np.flatnonzero(self._telling_scopes(batch) | telling_layouts[layouts.numbers])
         self.size = len(self.rows)
         """How many spans could be jobs."""
 
-        looked, self._spans_of_items = ranges(offsets, self.rows)
-        self._names_of_items = of_item[looked]
-        codes = code_of_name[self._names_of_items]
+        looked, self._spans_of_items = ranges(layouts.offsets, self.rows)
+        self._keys_of_items, _ = ranges(layouts.bounds, layouts.numbers[self.rows])
+        codes = code_of_key[self._keys_of_items]
         found = (codes >= 0).nonzero()[0]
         found = found[np.argsort(codes[found], kind="stable")]
         self._spans = self._spans_of_items[found]
-        self._texts = texts_at(items.field("value"), looked[found])
+        self._texts = texts_at(layouts.values, looked[found])
         bounds = changes(codes[found]).tolist()
         self._slices = {
             vocabulary.names[code]: (first, last)
@@ -310,7 +307,7 @@ class Look:
                 mask &= np.array([*(_equals(value, wanted) for value in values), False])[numbers]
         if condition.attribute_prefix is not None:
             begins = np.zeros(self.size, np.bool_)
-            named = self._prefixed[condition.attribute_prefix][self._names_of_items]
+            named = self._prefixed[condition.attribute_prefix][self._keys_of_items]
             begins[self._spans_of_items[named]] = True
             mask &= begins
         if condition.span_kind:

@@ -22,15 +22,14 @@ from pipeline.error_text import ErrorLimits, beside_type, cut_errors
 from pipeline.hashing import (
     Hashes,
     combined,
-    hashes_in_traces,
     mixed,
     name_hashes,
     span_hashes,
     text_hashes,
-    trace_hashes,
     words_of,
 )
 from pipeline.records import Records
+from pipeline.spans import span_hashes_of
 from processors.jobs.conventions import CANONICAL, TEXT_FIELDS, Convention, Source
 from processors.jobs.facts import OUTCOMES, TEXTS, ErrorSource, Evidence, Outcome, Role, blank, no_texts
 from processors.jobs.looking import EXCEPTION_KEYS, Look, Mask, Numbers, Vocabulary, resource_texts
@@ -40,6 +39,7 @@ _IGNORED: Final = 255
 _DAY_NS: Final = np.uint64(24 * 3600 * 10**9)
 _LARGEST_COUNT: Final = 2**31 - 1
 _EXCEPTION_LOGS: Final = r"^$|^exception$|\.exception$"
+_IDS: Final = (("trace_id", 16), ("span_id", 8))
 _NO_HASHES: Final = np.zeros(0, np.uint64)
 
 
@@ -82,11 +82,7 @@ class Recogniser:
 
     def spans(self, batch: Batch, resources: npt.NDArray[np.int32]) -> Evidence:
         """Return the facts in a batch of spans. `resources` are the window's numbers of the batch's resources."""
-        traces = words_of(batch.column("trace_id"), 16)
-        span_ids = words_of(batch.column("span_id"), 8)[:, 0]
-        in_trace = trace_hashes(traces)
-        hashes = hashes_in_traces(in_trace, span_ids)
-        parents = hashes_in_traces(in_trace, words_of(batch.column("parent_span_id"), 8)[:, 0])
+        hashes, parents = span_hashes_of(batch)
         look = Look(batch, self.vocabulary)
         ordinary = (parents != 0) & (hashes != 0)
         if look.size == 0:
@@ -102,8 +98,10 @@ class Recogniser:
         ordinary[rows] = False
 
         facts = blank(len(found))
-        facts["span"], facts["parent"], facts["span_id"] = hashes[rows], parents[rows], span_ids[rows]
-        facts["trace_hi"], facts["trace_lo"] = traces[rows, 0], traces[rows, 1]
+        taken = pa.array(rows)
+        traces, span_ids = (words_of(batch.column(name).take(taken), width) for name, width in _IDS)
+        facts["span"], facts["parent"], facts["span_id"] = hashes[rows], parents[rows], span_ids[:, 0]
+        facts["trace_hi"], facts["trace_lo"] = traces[:, 0], traces[:, 1]
         facts["start"] = batch.column("start_time_unix_nano").to_numpy()[rows]
         facts["end"] = np.maximum(batch.column("end_time_unix_nano").to_numpy()[rows], facts["start"])
         facts["resource"] = resources[batch.column("resource").to_numpy()[rows]]

@@ -27,10 +27,6 @@ from processors.tail_sampling.spans import SpanColumns, Truths, truths
 class SpanTest(Protocol):
     """Asked of whole batches; hashable by what it asks."""
 
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The span attributes that it reads."""
-
     def spans(self, columns: SpanColumns) -> Truths:
         """Return the spans for which it holds."""
 
@@ -40,10 +36,6 @@ class OfAttribute(ABC):
     """An attribute of the span or of its resource has a value that matches."""
 
     key: str
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        return (self.key,)
 
     def spans(self, columns: SpanColumns) -> Truths:
         own = self._found(columns.attribute(self.key), of_resource=False)
@@ -120,7 +112,6 @@ class StatusIs:
     """The status code is one of some, by OTLP's number."""
 
     codes: frozenset[int]
-    keys: tuple[str, ...] = ()
 
     def spans(self, columns: SpanColumns) -> Truths:
         status = columns.column("status")
@@ -132,8 +123,6 @@ class StatusIs:
 @dataclass(frozen=True, slots=True)
 class SampledFlag:
     """The W3C flag `sampled` is set."""
-
-    keys: tuple[str, ...] = ()
 
     def spans(self, columns: SpanColumns) -> Truths:
         flags = columns.column("flags").to_numpy()
@@ -147,7 +136,6 @@ class TraceStateHas:
 
     key: str
     values: tuple[str, ...]
-    keys: tuple[str, ...] = ()
 
     def spans(self, columns: SpanColumns) -> Truths:
         states = columns.column("trace_state").dictionary_encode()
@@ -162,7 +150,6 @@ class Matches:
     """One of some OTTL conditions is true."""
 
     conditions: tuple[ottl.Condition, ...]
-    keys: tuple[str, ...] = ()
 
     def spans(self, columns: SpanColumns) -> Truths:
         return self.evaluated(columns)[0]
@@ -186,7 +173,6 @@ class Fails:
     """One of some OTTL conditions cannot be evaluated."""
 
     of: Matches
-    keys: tuple[str, ...] = ()
 
     def spans(self, columns: SpanColumns) -> Truths:
         return self.of.evaluated(columns)[1]

@@ -48,11 +48,6 @@ class Questions:
     sizes: bool
     """Whether bytes are asked for."""
 
-    @property
-    def keys(self) -> tuple[str, ...]:
-        found = [key for test in self.tests if not isinstance(test, Window) for key in test.keys]
-        return tuple(dict.fromkeys(found))
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pieces:
@@ -107,7 +102,7 @@ def grouped(batch: Batch, keys: Hashes, words: npt.NDArray[np.uint64], questions
     nbytes = np.zeros(groups, np.int64)
     if questions.sizes:
         nbytes = np.bincount(number, otlp_sizes(batch, number), minlength=groups).astype(np.int64)
-    columns = SpanColumns(batch, questions.keys)
+    columns = SpanColumns(batch)
     hits = np.zeros((groups, len(questions.tests)), np.bool_)
     for position, test in enumerate(questions.tests):
         if not isinstance(test, Window):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,17 +11,14 @@ import numpy.typing as npt
 from pipeline import Batch
 from pipeline.arrays import Column, parents_of, unnest
 from pipeline.batch import one_array
-from pipeline.columns import attributes
+from pipeline.columns import attributes, layouts_of
 
 Truths = npt.NDArray[np.bool_]
 
 
 class SpanColumns:
-    """`keys` are the span attributes that conditions are going to ask for: one pass finds them all."""
-
-    def __init__(self, batch: Batch, keys: Sequence[str] = ()) -> None:
+    def __init__(self, batch: Batch) -> None:
         self.batch = batch
-        self._keys = keys
         self._attributes: dict[str, Column] = {}
         self._sides: dict[tuple[str, str], Column] = {}
         self._once: dict[object, Any] = {}
@@ -41,8 +38,7 @@ class SpanColumns:
     def attribute(self, key: str) -> Column:
         """Return the ANY_VALUE of each span; null where it has none."""
         if key not in self._attributes:
-            wanted = self._keys if key in self._keys else (key,)
-            self._attributes.update(attributes(self.column("attributes"), wanted))
+            self._attributes[key] = layouts_of(self.batch).any_values(key)
         return self._attributes[key]
 
     def side(self, name: str) -> npt.NDArray[np.int32]:

@@ -9,8 +9,9 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.columns import Layouts
 from pipeline.kinds import ATTRIBUTES
-from processors.job_dependencies.layouts import AttributeTexts
+from processors.job_dependencies.texts import AttributeTexts
 
 # cut in other places, several of these are the same bytes
 KEYS = st.sampled_from(["a", "b", "ab", "ba", "aba", "", "c"])
@@ -46,8 +47,7 @@ def test_equals_the_obvious_loop(batches: list[Any], keys: list[str], data: st.D
     rows = [attributes for batch in batches for attributes in batch]
     asked = sorted(data.draw(st.sets(st.sampled_from(range(len(rows))))))
 
-    texts = AttributeTexts(lists, ("a", "ab", "b", "ba"))
+    texts = AttributeTexts([Layouts(column) for column in lists])
     found = texts.first(keys, np.array(asked, np.int64))
 
-    known = [key for key in keys if key in ("a", "ab", "b", "ba")]
-    assert [texts.text(number) for number in found.tolist()] == [first(rows[row], known) for row in asked]
+    assert [texts.text(number) for number in found.tolist()] == [first(rows[row], keys) for row in asked]
