@@ -12,9 +12,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipeline.arrays import Column, buffer_of
+from pipeline.arrays import Column, buffer_of, lengths_of
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -46,6 +45,22 @@ def mixed(values: Hashes) -> Hashes:
     return bits
 
 
+def order_of(keys: Hashes) -> npt.NDArray[np.int64]:
+    """Return the order of keys, in any order of equal ones: places sorted with what is above them of the keys.
+
+    To sort numbers is half the price of finding their order.
+    """
+    if len(keys) == 0:
+        return np.zeros(0, np.int64)
+    places = np.uint64((1 << (len(keys) - 1).bit_length()) - 1)
+    order = (np.sort((keys & ~places) | np.arange(len(keys), dtype=np.uint64)) & places).view(np.int64)
+    ordered = keys[order]
+    if (ordered[1:] < ordered[:-1]).any():
+        # keys that differ in their last bits only
+        return np.argsort(keys)
+    return order
+
+
 def combined(*parts: Hashes) -> Hashes:
     """Return one hash of several, whose order matters; never 0."""
     total = parts[0]
@@ -61,6 +76,11 @@ def text_hashes(texts: Column) -> Hashes:
         return np.zeros(rows, np.uint64)
     _, offsets_buffer, data_buffer = texts.buffers()
     offsets = np.frombuffer(offsets_buffer, np.int32)[texts.offset : texts.offset + rows + 1].astype(np.int64)
+    lengths = np.diff(offsets)
+    shortest, longest = int(lengths.min()), int(lengths.max())
+    if not texts.null_count and 8 <= shortest == longest <= _PREFIX_BYTES:
+        return _hashes_of_equal_length(data_buffer, int(offsets[0]), rows, longest)
+    longest = min(longest, _PREFIX_BYTES)
     first, last = offsets[0], offsets[-1]
     padded = np.zeros(last - first + 16, np.uint8)
     if last > first:
@@ -68,12 +88,9 @@ def text_hashes(texts: Column) -> Hashes:
     # the eight bytes that begin at each byte
     words = np.ndarray(len(padded) - 8, "<u8", buffer=padded.data, strides=(1,))
     starts = offsets[:-1] - first
-    lengths = np.diff(offsets)
     total = mixed(lengths.astype(np.uint64))
-    shortest, longest = int(lengths.min()), min(int(lengths.max()), _PREFIX_BYTES)
     for position in range(0, longest, 8):
         if shortest >= position + 8:
-            # as for the most part of ids, which are of one length
             total = mixed(total ^ words[starts + position])
             continue
         here = np.flatnonzero(lengths > position)
@@ -88,6 +105,20 @@ def text_hashes(texts: Column) -> Hashes:
     if texts.null_count:
         total[~texts.is_valid().to_numpy(zero_copy_only=False)] = 0
     return total
+
+
+def _hashes_of_equal_length(data: pa.Buffer, begin: int, rows: int, length: int) -> Hashes:
+    """Return `text_hashes` of texts that lie side by side, as ids do: a third of the price."""
+
+    def words(position: int) -> Hashes:
+        return np.ndarray(rows, "<u8", data, begin + position, (length,))  # type: ignore[arg-type]
+
+    total = mixed(np.full(rows, length, np.uint64))
+    for position in range(0, length - 7, 8):
+        total = mixed(total ^ words(position))
+    if length % 8:
+        total = mixed(total ^ (words(length - 8) >> np.uint64(64 - 8 * (length % 8))))
+    return _not_zero(total)
 
 
 def name_hashes(names: Column) -> Hashes:
@@ -141,12 +172,9 @@ def hex_of(*words: npt.NDArray[np.uint64]) -> pa.StringArray:
 def words_of_hex(ids: Column, width: int) -> npt.NDArray[np.uint64]:
     """Return ids of `width` bytes, given as hex digits, as `words_of` has them; 0 for other text."""
     rows = len(ids)
-    found = np.zeros((rows, width // 8), np.uint64)
-    sizes: Column = pc.binary_length(ids)
-    lengths = sizes.fill_null(0).to_numpy()
-    whole = np.flatnonzero(lengths == 2 * width)
+    whole = np.flatnonzero(lengths_of(ids) == 2 * width)
     if len(whole) == 0:
-        return found
+        return np.zeros((rows, width // 8), np.uint64)
     _, offsets_buffer, data_buffer = ids.buffers()
     starts = np.frombuffer(offsets_buffer, np.int32)[ids.offset : ids.offset + rows][whole]
     digits = np.frombuffer(data_buffer, np.uint8)
@@ -155,16 +183,24 @@ def words_of_hex(ids: Column, width: int) -> npt.NDArray[np.uint64]:
         digits = digits[first : first + size]
     else:
         digits = digits[starts[:, np.newaxis] + np.arange(2 * width)].ravel()
+    words = _words_of_digits(digits, width)
+    if len(whole) == rows:
+        return words
+    found = np.zeros((rows, width // 8), np.uint64)
+    found[whole] = words
+    return found
+
+
+def _words_of_digits(digits: npt.NDArray[np.uint8], width: int) -> npt.NDArray[np.uint64]:
+    """Return the words of ids whose hex digits lie side by side, zeros for those with other characters."""
     try:
-        found[whole] = np.frombuffer(binascii.unhexlify(digits.data), ">u8").reshape(-1, width // 8)
+        return np.frombuffer(binascii.unhexlify(digits.data), ">u8").reshape(-1, width // 8).astype(np.uint64)
     except binascii.Error:
-        # some are no ids
         nibbles = _NIBBLES[digits].reshape(-1, 2 * width)
         octets = np.ascontiguousarray((nibbles[:, 0::2] << 4) | nibbles[:, 1::2])
         words = octets.view(">u8").astype(np.uint64)
         words[(nibbles > 15).any(axis=1)] = 0
-        found[whole] = words
-    return found
+        return words
 
 
 def span_hashes(trace: npt.NDArray[np.uint64], span: npt.NDArray[np.uint64]) -> Hashes:

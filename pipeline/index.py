@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.arrays import changes
 from pipeline.hash_table import HashTable, Rows
-from pipeline.hashing import Hashes
+from pipeline.hashing import Hashes, order_of
 
 _FEWEST: Final = 1024
 
@@ -95,7 +95,7 @@ class MultiTable:
             keys, rows = keys[present], rows[present]
         if len(keys) == 0:
             return
-        order = np.argsort(keys)
+        order = order_of(keys)
         keys = keys[order]
         starts = changes(keys)[:-1]
         blocks = self._blocks.add(rows[order], starts)

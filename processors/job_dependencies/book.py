@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from pipeline.arrays import changes
 from pipeline.hash_table import HashTable, Rows, union
-from pipeline.hashing import Hashes
+from pipeline.hashing import Hashes, order_of
 from pipeline.index import Blocks, MultiTable
 from pipeline.records import Records, appended
 from processors.job_dependencies.evidence import Evidence
@@ -144,7 +144,7 @@ class Book:
     def _add_members(self, rows: Rows, stamp: int) -> Hashes:
         """Add rows to the jobs that they are about; return the keys of these."""
         keys = self._rows["key"][rows]
-        order = np.argsort(keys)
+        order = order_of(keys)
         keys = keys[order]
         starts = changes(keys)[:-1]
         keys = keys[starts]
@@ -249,7 +249,7 @@ class Book:
 
 def _first_of_each(name_keys: Hashes, jobs: Rows) -> tuple[Hashes, Rows]:
     """Return the distinct names, and the first of `jobs` that has each: two jobs with one name should not be."""
-    order = np.argsort(name_keys)
+    order = order_of(name_keys)
     starts = changes(name_keys[order])[:-1]
     firsts = np.minimum.reduceat(order, starts) if len(starts) else starts
     return name_keys[firsts], jobs[firsts]

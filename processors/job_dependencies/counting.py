@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from pipeline.arrays import changes
 from pipeline.hash_table import HashTable, Rows
-from pipeline.hashing import Hashes, combined
+from pipeline.hashing import Hashes, combined, order_of
 from pipeline.records import Records
 from processors.job_dependencies.ancestry import Ancestry
 from processors.job_dependencies.book import Book
@@ -37,7 +37,7 @@ class FanOut:
         """
         known = np.flatnonzero(instances)
         keys = combined(instances[known], edges[known].astype(np.uint64))
-        order = np.argsort(keys)
+        order = order_of(keys)
         starts = changes(keys[order])[:-1]
         if len(starts) == 0:
             return starts, starts, starts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -13,7 +14,8 @@ import pyarrow.compute as pc
 
 from pipeline import Batch
 from pipeline.arrays import Column, parents_of, unnest
-from pipeline.hashing import Hashes, combined, mixed, span_hashes, text_hashes, words_of_hex
+from pipeline.hash_table import union
+from pipeline.hashing import Hashes, combined, mixed, order_of, span_hashes, text_hashes, words_of_hex
 from pipeline.records import Records
 from processors.job_dependencies.facts import NONE, ROW, blank, columns_of
 from processors.job_dependencies.names import Names
@@ -76,12 +78,16 @@ def evidence_of(batches: Sequence[Batch], names: Names) -> Evidence:
 
 def _newest(rows: Records) -> npt.NDArray[np.int64]:
     """Return the places of the newest version of each row, ascending."""
-    spans = np.sort(rows["span"])
-    if not (spans[1:] == spans[:-1]).any():
+    order = order_of(rows["span"])
+    spans = rows["span"][order]
+    equal = np.flatnonzero(spans[1:] == spans[:-1])
+    if len(equal) == 0:
         return np.arange(len(rows))
-    order = np.lexsort((rows["version"], rows["span"]))
-    last = np.append(rows["span"][order][1:] != rows["span"][order][:-1], True)
-    return np.sort(order[last])
+    several = order[union(equal, equal + 1)]
+    several = several[np.lexsort((rows["version"][several], rows["span"][several]))]
+    kept = np.ones(len(rows), np.bool_)
+    kept[several[:-1][rows["span"][several[1:]] == rows["span"][several[:-1]]]] = False
+    return np.flatnonzero(kept)
 
 
 def _identify(rows: Records, columns: Mapping[str, Column], failed: npt.NDArray[np.bool_]) -> None:
@@ -89,10 +95,11 @@ def _identify(rows: Records, columns: Mapping[str, Column], failed: npt.NDArray[
     ids = text_hashes(columns["job_id"])
     named = ids != 0
     systems = columns["system"]
-    of_system, numbers = _of_distinct(systems)
-    place = of_system[numbers]
-    scoped = _true(pc.equal(systems, pa.scalar(_QUEUE_IS_PART_OF_ID)))
-    if scoped.any():
+    encoded = systems.dictionary_encode()
+    distinct = encoded.dictionary.to_pylist()
+    place = np.array(list(map(_hash, distinct)), np.uint64)[encoded.indices.to_numpy()]
+    if _QUEUE_IS_PART_OF_ID in distinct:
+        scoped = encoded.indices.to_numpy() == distinct.index(_QUEUE_IS_PART_OF_ID)
         place = np.where(scoped, combined(place, text_hashes(columns["queue"])), place)
     # without an id, an enqueue and the execution that was matched with it are one job
     nameless = np.where(rows["execution"] & (rows["match"] != 0), rows["match"], rows["own_id"])
@@ -106,10 +113,10 @@ def _identify(rows: Records, columns: Mapping[str, Column], failed: npt.NDArray[
     rows["unsent"] = ~rows["execution"] & (failed | (several & ~named))
 
 
-def _of_distinct(texts: Column) -> tuple[Hashes, npt.NDArray[np.int32]]:
-    """Return the hash of each distinct text, and the number of each row's in them; there are no nulls."""
-    encoded = texts.dictionary_encode()
-    return text_hashes(encoded.dictionary), encoded.indices.to_numpy()
+@lru_cache
+def _hash(text: str) -> int:
+    """Return the hash of one of a few texts."""
+    return int(text_hashes(pa.array([text], pa.string()))[0])
 
 
 def _merged(

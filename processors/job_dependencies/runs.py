@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from pipeline.hash_table import Rows
-from pipeline.hashing import Hashes
+from pipeline.hashing import Hashes, order_of
 
 ENTRY_BYTES: Final = 16
 
@@ -46,12 +46,12 @@ class SortedRuns:
         if len(keys) == 0:
             return
         self._size += len(keys)
-        self._runs.append(_sorted(0, keys, values))
+        self._runs.append(_sorted(keys, values))
         while len(self._runs) >= _FAN_IN and self._runs[-_FAN_IN][0] == self._runs[-1][0]:
             levels, parts, of_parts = zip(*self._runs[-_FAN_IN:], strict=True)
             if sum(map(len, parts)) > self._largest:
                 return
-            self._runs[-_FAN_IN:] = [_sorted(levels[0] + 1, np.concatenate(parts), np.concatenate(of_parts))]
+            self._runs[-_FAN_IN:] = [_merged(levels[0] + 1, np.concatenate(parts), np.concatenate(of_parts))]
 
     def find(self, keys: Hashes, missing: int) -> Rows:
         """Return the value of each key; `missing` for unknown keys and for 0."""
@@ -82,6 +82,12 @@ class SortedRuns:
         return np.concatenate([np.zeros(0, np.uint64), *keys]), np.concatenate([np.zeros(0, np.int64), *values])
 
 
-def _sorted(level: int, keys: Hashes, values: Rows) -> tuple[int, Hashes, Rows]:
-    order = np.argsort(keys)
+def _sorted(keys: Hashes, values: Rows) -> tuple[int, Hashes, Rows]:
+    order = order_of(keys)
+    return 0, keys[order], values[order]
+
+
+def _merged(level: int, keys: Hashes, values: Rows) -> tuple[int, Hashes, Rows]:
+    """Return one run of several that lie one behind the other: timsort finds them again."""
+    order = np.argsort(keys, kind="stable")
     return level, keys[order], values[order]

@@ -29,6 +29,9 @@ _INTERVAL_BITS: Final = 35
 _INTERVALS: Final = (1 << _INTERVAL_BITS) - 1
 """The bits of a key that number the interval."""
 
+_FLOAT_BITS_APART: Final = 16
+"""Values whose floats (IEEE 754, 32 bits) differ in so many lower bits only are nearly equal: by 0.8 % at most."""
+
 _FOLD_AT: Final = 20_000
 """Records that may wait before they are added up."""
 
@@ -86,7 +89,7 @@ class Tally:
             edges, times, values = edges[kept], times[kept], values[kept]
         records = np.empty(len(values), SAMPLE)
         records["edge"], records["time"], records["value"], records["weight"] = edges, times, values, 1.0
-        self._keep(part, records, self._thinned)
+        self._keep(part, records, self._pooled)
 
     def load(self, counted: Records, latencies: Records, durations: Records) -> None:
         """Take over the records of another."""
@@ -130,6 +133,28 @@ class Tally:
         """Return one record an edge and interval, in the order of both."""
         columns = {name: records[name] for name in (*_SUMMED, "fan_out", "first", "last")}
         return _summed(records["edge"], records["time"], self.interval_ns, columns)
+
+    def _pooled(self, records: Records) -> Records:
+        """Return the records with values that are nearly equal put together where an edge and interval have many."""
+        distinct, groups = _distinct(_keys(records["edge"], records["time"], self.interval_ns))
+        many = np.bincount(groups) > MOST_SAMPLES
+        if not many.any():
+            return records
+        pooled = many[groups]
+        few = records.compress(~pooled)
+        if len(few):
+            records, groups = records.compress(pooled), groups[pooled]
+        # the upper bits of a float are its logarithm, nearly
+        near = records["value"].astype(np.float32).view(np.int32) >> _FLOAT_BITS_APART
+        encoded: Column = pa.array((groups << 32) | near).dictionary_encode()
+        places, of_places = encoded.indices.to_numpy(), encoded.dictionary.to_numpy()
+        pools = np.empty(len(of_places), SAMPLE)
+        keys = distinct[of_places >> 32]
+        pools["edge"] = keys >> _INTERVAL_BITS
+        pools["time"] = (keys & _INTERVALS).astype(np.uint64) * np.uint64(self.interval_ns)
+        pools["weight"] = np.bincount(places, records["weight"])
+        pools["value"] = np.bincount(places, records["weight"] * records["value"]) / pools["weight"]
+        return together([few, pools])
 
     def _thinned(self, records: Records) -> Records:
         """Return at most MOST_SAMPLES records an edge and interval, in the order of both and of the values."""

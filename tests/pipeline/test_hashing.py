@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.hash_table import HashTable
-from pipeline.hashing import words_of_hex
+from pipeline.hashing import order_of, text_hashes, words_of_hex
 
 IDS = st.one_of(
     st.none(),
@@ -38,6 +38,26 @@ def test_long_ids_are_two_words() -> None:
         words = words_of_hex(pa.array(ids, pa.string()), 16)
         assert words[0].tolist() == [0x0123456789ABCDEF, 0xFFFFFFFFFFFFFFFF]
         assert words.shape == (3, 2)
+
+
+@given(st.integers(0, 300).flatmap(lambda size: st.lists(st.binary(min_size=size, max_size=size), max_size=5)))
+def test_texts_of_one_length_have_the_hashes_that_they_have_among_others(values: list[bytes]) -> None:
+    """Scenario: texts of one length, as ids are, and the same among others. Guarantees: the same hashes, never 0."""
+    alone = text_hashes(pa.array(values, pa.binary()))
+    among = text_hashes(pa.array([b"", *values, b"another one", None], pa.binary()))[1:-2]
+    of_slice = text_hashes(pa.array([b"", *values], pa.binary()).slice(1))
+
+    assert alone.tolist() == among.tolist() == of_slice.tolist()
+    assert alone.all()
+    assert len(set(alone.tolist())) == len({(value[:256], value[-8:]) for value in values})
+
+
+@given(st.lists(st.one_of(st.integers(0, 2**64 - 1), st.integers(0, 9), st.integers(2**63, 2**63 + 9)), max_size=40))
+def test_order_of_keys(keys: list[int]) -> None:
+    """Scenario: any keys, equal ones and those that differ in their last bits among them. Guarantees: they ascend."""
+    order = order_of(np.array(keys, np.uint64))
+    assert [keys[place] for place in order] == sorted(keys)
+    assert sorted(order) == list(range(len(keys)))
 
 
 @pytest.mark.parametrize("at_once", [10, 100, 700, 1500])
