@@ -123,6 +123,7 @@ def blank(rows: int, dtype: np.dtype[Any]) -> Records:
 
 def columns_of(batches: Sequence[Batch], names: Sequence[str]) -> dict[str, Column]:
     """Return columns of batches of one kind, each as one array; a single batch is not copied."""
-    tables = [batch.table.select(names) for batch in batches]
-    table = tables[0] if len(tables) == 1 else pa.concat_tables(tables)
-    return {name: one_array(table.column(name)) for name in names}
+    if len(batches) == 1:
+        return {name: batches[0].column(name) for name in names}
+    table = pa.concat_tables([batch.table for batch in batches]).select(names).combine_chunks()
+    return {name: one_array(table.column(place)) for place, name in enumerate(names)}
