@@ -60,7 +60,8 @@ class HashTable:
             buckets *= 2
         self._keys = np.zeros((buckets, _BUCKET), np.uint64)
         self._values = np.zeros(buckets * _BUCKET, np.int64)
-        self._filled = np.zeros(buckets, np.intp)
+        # small, so that much of it stays in the processor's cache
+        self._filled = np.zeros(buckets, np.uint8)
         self._used = 0
 
     def __len__(self) -> int:
@@ -170,7 +171,7 @@ class HashTable:
             bounds = changes(buckets)
             starts, sizes = bounds[:-1], np.diff(bounds)
             wanted = buckets[starts]
-            filled = self._filled[wanted]
+            filled = self._filled[wanted].astype(np.int64)
             self._filled[wanted] = np.minimum(filled + sizes, _BUCKET)
             slots = np.arange(len(keys)) + np.repeat(filled - starts, sizes)
             places = buckets * _BUCKET + slots

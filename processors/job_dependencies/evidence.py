@@ -137,8 +137,9 @@ def _or_none(numbers: Column) -> npt.NDArray[np.int64]:
     """Return numbers as int64, -1 for null."""
     if numbers.null_count == len(numbers):
         return np.full(len(numbers), NONE, np.int64)
-    values: npt.NDArray[np.int64] = pc.fill_null(numbers.cast(pa.int64(), safe=False), -1).to_numpy()
-    return values
+    width: int = numbers.type.bit_width // 8
+    data = np.frombuffer(numbers.buffers()[1], f"i{width}", len(numbers), numbers.offset * width)
+    return np.where(numbers.is_valid().to_numpy(zero_copy_only=False), data, np.int64(NONE))
 
 
 def _true(booleans: Column) -> npt.NDArray[np.bool_]:
