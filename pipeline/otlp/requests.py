@@ -70,6 +70,7 @@ class RequestBatch(Batch):
             "kind": KIND_OF[requests.signal],
             "receipt": receipt,
             "nbytes": sum(map(len, requests.bodies)),
+            "_made": {},
             "requests": requests,
         }.items():
             object.__setattr__(self, name, value)

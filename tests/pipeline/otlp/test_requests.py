@@ -11,12 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.batch import concat
+from pipeline.columns import layouts_of
 from pipeline.errors import Malformed, TooLarge
 from pipeline.kinds import KIND_OF, Signal
 from pipeline.otlp import RequestBatch, audit, check, decode, decode_json, encode
 from pipeline.otlp.descriptors import REQUESTS, parse
 from pipeline.otlp.warm import example_requests
 from pipeline.receipt import Receipt
+from pipeline.spans import span_hashes_of
+from pipeline.testing.data import spans_batch
 from tests.pipeline.otlp.messages import exact, received, requests, shown_rows
 from tests.pipeline.otlp.wire import damaged
 
@@ -62,6 +65,17 @@ def test_asked_for_columns_it_decodes(signal: Signal, data: st.DataObject) -> No
     assert not completed
     again.receipt.settle()
     assert completed == [True]
+
+
+def test_asked_for_attributes_it_decodes() -> None:
+    """Scenario: a component asks requests for what is made of columns. Guarantees: what the decoded rows have."""
+    decoded = spans_batch(12)
+
+    asked = check(Signal.TRACES, [encode(decoded)]).batch(Receipt.issue("test"))
+
+    assert layouts_of(asked).any_values("queue").equals(layouts_of(decoded).any_values("queue"))
+    assert layouts_of(asked) is layouts_of(asked)
+    assert span_hashes_of(asked).spans.tolist() == span_hashes_of(decoded).spans.tolist()
 
 
 @SIGNALS
