@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import bare_gateway
+from benchmarks import bare_gateway, kafka_parts
 from benchmarks.__main__ import machine, table
 from benchmarks.end_to_end import cpu_seconds
 from benchmarks.load import load
@@ -140,6 +140,8 @@ def main() -> None:
     best = [min(costs, key=lambda cost: cost.us) for costs in zip(*rounds, strict=True)]
     print(f"Machine: {machine()}\n")
     print(table(["", "spans/s", "us of processor time a span"], [cost.row() for cost in best]))
+    each = [[what, f"{us:.1f}"] for what, us in kafka_parts.rows()]
+    print(table(["parts, each measured alone", "us of processor time a span"], each))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Requests taken apart and put together anew while their rows stay as they were encoded.
 
 Who only sends spans or log records to different places, by resource or by trace, need not look into them: this costs a
-tenth of decoding and encoding them, and they keep every byte.
+quarter of decoding and encoding them, and they keep every byte.
 """
 
 from __future__ import annotations
