@@ -56,6 +56,11 @@ def joined(offsets: Ints, values: Column) -> Column:
     return pa.BinaryArray.from_buffers(pa.binary(), len(offsets) - 1, [None, buffer_of(bounds[offsets]), data])
 
 
+def child(structs: Column, name: str) -> Column:
+    """Return a field of a struct array, null where the struct is."""
+    return pc.struct_field(structs, name) if structs.null_count else structs.field(name)
+
+
 def picked(array: Column, rows: Ints) -> Column:
     """Return the values at ascending `rows`; the array itself if these are all."""
     return array if len(rows) == len(array) else array.take(pa.array(rows))

@@ -2,12 +2,13 @@
 
 from pipeline.arrays import hex_text, nest, offsets_of, parents_of, unnest
 from pipeline.otlp.adding import Group, with_attributes
-from pipeline.otlp.layouts import Layouts, layouts_of
+from pipeline.otlp.layouts import Layouts, Positions, layouts_of
 from pipeline.otlp.values import any_value_text, attribute_texts, attributes, texts_at
 
 __all__ = [
     "Group",
     "Layouts",
+    "Positions",
     "any_value_text",
     "attribute_texts",
     "attributes",

@@ -20,6 +20,35 @@ from pipeline.kinds import ANY_VALUE
 Numbers = npt.NDArray[np.int64]
 
 
+class Positions:
+    """Where keys are in layouts, which lie one after the other in `keys` and begin at `bounds`."""
+
+    def __init__(self, keys: Column, bounds: Numbers) -> None:
+        self._keys, self._bounds = keys, bounds
+        self._found: dict[str, Numbers | None] = {}
+
+    @cached_property
+    def _codes(self) -> tuple[dict[str, int], npt.NDArray[np.int32]]:
+        """Number the distinct keys; return the numbers by key, and that of each of `keys`."""
+        encoded = self._keys.dictionary_encode()
+        return {key: code for code, key in enumerate(encoded.dictionary.to_pylist())}, encoded.indices.to_numpy()
+
+    def of(self, key: str) -> Numbers | None:
+        """Return for each layout where in it the key is first, -1 where it is not; None if it is in no layout."""
+        if key not in self._found:
+            codes, of_keys = self._codes
+            self._found[key] = self._look(of_keys == codes[key]) if key in codes else None
+        return self._found[key]
+
+    def _look(self, here: npt.NDArray[np.bool_]) -> Numbers:
+        # back to front, so that the first of equal keys is written last
+        places = np.flatnonzero(here)[::-1]
+        layouts = np.searchsorted(self._bounds, places, side="right") - 1
+        positions = np.full(len(self._bounds) - 1, -1)
+        positions[layouts] = places - self._bounds[layouts]
+        return positions
+
+
 class Layouts:
     """The layouts of some lists of attributes (of kinds.ATTRIBUTES).
 
@@ -57,32 +86,15 @@ class Layouts:
             buffer_of(offsets_of(lengths).astype(np.int32)),
             buffer_of(_data(together.take(pa.array(of_bytes[firsts])), np.uint8)),
         )
-        self._positions: dict[str, Numbers | None] = {}
+        self._positions = Positions(self.keys, self.bounds)
 
     def __len__(self) -> int:
         """Return how many layouts there are."""
         return len(self.bounds) - 1
 
-    @cached_property
-    def _codes(self) -> tuple[dict[str, int], npt.NDArray[np.int32]]:
-        """Number the distinct keys; return the numbers by key, and that of each of `keys`."""
-        encoded = self.keys.dictionary_encode()
-        return {key: code for code, key in enumerate(encoded.dictionary.to_pylist())}, encoded.indices.to_numpy()
-
     def positions(self, key: str) -> Numbers | None:
         """Return for each layout where in it the key is first, -1 where it is not; None if it is in no layout."""
-        if key not in self._positions:
-            codes, of_keys = self._codes
-            self._positions[key] = self._found(of_keys == codes[key]) if key in codes else None
-        return self._positions[key]
-
-    def _found(self, here: npt.NDArray[np.bool_]) -> Numbers:
-        # back to front, so that the first of equal keys is written last
-        places = np.flatnonzero(here)[::-1]
-        layouts = np.searchsorted(self.bounds, places, side="right") - 1
-        positions = np.full(len(self), -1)
-        positions[layouts] = places - self.bounds[layouts]
-        return positions
+        return self._positions.of(key)
 
     def places(self, key: str) -> Numbers | None:
         """Return for each list where in `values` its first attribute of a key is, -1 for none; None if none has it."""

@@ -5,9 +5,9 @@ Names of attributes: OpenTelemetry's semantic conventions, those of today first,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import Batch
-from pipeline.arrays import Column
+from pipeline.arrays import Column, child
 from pipeline.batch import one_array
 from pipeline.columns import any_value_text, attributes, layouts_of
 from pipeline.hashing import Hashes
 from pipeline.records import Records
 from pipeline.spans import span_hashes_of
-from processors.job_dependencies.facts import CLIENT, NONE, columns_of
+from processors.job_dependencies.facts import CLIENT, NONE
 from processors.job_dependencies.names import Codes, Names
 from processors.job_dependencies.texts import AttributeTexts
 
@@ -41,9 +41,6 @@ _URL: Final = ("url.full", "http.url")
 _RPC: Final = ("rpc.service", "rpc.system")
 _ROUTE: Final = ("http.route",)
 _METHOD: Final = ("http.request.method", "http.method")
-
-_COLUMNS: Final = ("kind", "start_time_unix_nano", "end_time_unix_nano")
-"""What is read of all spans, and copied where several batches are read together."""
 
 _HOST_OF_URL: Final = r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^@/?#]*@)?(?P<host>\[[^\]]*\]|[^:/?#]+)"
 
@@ -73,9 +70,8 @@ class SpanReader:
 
     def read(self, batches: Sequence[Batch]) -> Calls:
         """Return what the spans of some batches say."""
-        columns = columns_of(batches, _COLUMNS)
         spans, parents = (np.concatenate(part) for part in zip(*map(span_hashes_of, batches), strict=True))
-        kinds = columns["kind"].to_numpy()
+        kinds = _column(batches, "kind")
         servers = np.flatnonzero(kinds == _SERVER)
         clients = np.flatnonzero((kinds == _CLIENT) | (kinds == _PRODUCER))
         services = np.concatenate([self._services_of(batch) for batch in batches])
@@ -92,7 +88,7 @@ class SpanReader:
             requests=spans[servers],
             request_names=request_names,
             request_services=services[servers],
-            clients=_clients(columns, _statuses(batches), clients, spans, parents, targets, services),
+            clients=_clients(batches, clients, spans, parents, targets, services),
         )
 
     def _services_of(self, batch: Batch) -> Codes:
@@ -114,7 +110,8 @@ class SpanReader:
         names = np.zeros(len(servers), np.int32)
         if len(routed) < len(servers):
             nameless: Column = pa.array(servers[route < 0])
-            names[route < 0] = self._names.numbers(columns_of(batches, ["name"])["name"].take(nameless))
+            all_names: Column = pa.concat_arrays([batch.column("name") for batch in batches])
+            names[route < 0] = self._names.numbers(all_names.take(nameless))
         if len(routed):
             method = texts.first(_METHOD, servers[routed])
             names[routed] = self._numbers(texts, method, route[routed], " ")
@@ -187,14 +184,16 @@ def _hosts_of(urls: Column) -> Column:
 
 def _statuses(batches: Sequence[Batch]) -> npt.NDArray[np.int32]:
     """Return the status code of each span; the messages beside them are not copied."""
-    codes: list[Column] = [pc.struct_field(batch.column("status"), "code") for batch in batches]
-    together: npt.NDArray[np.int32] = np.concatenate([column.fill_null(0).to_numpy() for column in codes])
-    return together
+    codes = [child(batch.column("status"), "code") for batch in batches]
+    return np.concatenate([(code.fill_null(0) if code.null_count else code).to_numpy() for code in codes])
+
+
+def _column(batches: Sequence[Batch], name: str) -> npt.NDArray[Any]:
+    return np.concatenate([batch.column(name).to_numpy() for batch in batches])
 
 
 def _clients(
-    columns: Mapping[str, Column],
-    statuses: npt.NDArray[np.int32],
+    batches: Sequence[Batch],
     rows: npt.NDArray[np.int64],
     spans: Hashes,
     parents: Hashes,
@@ -206,10 +205,9 @@ def _clients(
     if not below.all():
         rows, targets = rows[below], targets[below]
     clients = np.empty(len(rows), CLIENT)
-    start = columns["start_time_unix_nano"].to_numpy()[rows]
-    end = columns["end_time_unix_nano"].to_numpy()[rows]
+    start, end = (_column(batches, f"{which}_time_unix_nano")[rows] for which in ("start", "end"))
     clients["span"], clients["at"], clients["told"] = spans[rows], parents[rows], np.nan
     clients["target"], clients["service"] = targets, services[rows]
     clients["time"], clients["duration"] = start, np.where(end > start, end - start, 0)
-    clients["failed"] = statuses[rows] == _ERROR
+    clients["failed"] = _statuses(batches)[rows] == _ERROR
     return clients

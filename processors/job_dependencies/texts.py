@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipeline.arrays import Column
-from pipeline.columns import Layouts
+from pipeline.arrays import Column, child, offsets_of
+from pipeline.columns import Layouts, Positions
 
 Numbers = npt.NDArray[np.int64]
 
@@ -20,12 +19,13 @@ class AttributeTexts:
 
     def __init__(self, parts: Sequence[Layouts]) -> None:
         """Look at the attributes of some batches; rows are counted through."""
-        self._parts = parts
         self._bounds = np.cumsum([0, *(len(part.numbers) for part in parts)])
         shifts = np.cumsum([0, *map(len, parts)])
         self._starts = np.concatenate([part.offsets[:-1] for part in parts])
         self._layouts = np.concatenate([part.numbers + shift for part, shift in zip(parts, shifts, strict=False)])
-        self._values: list[Column] = [pc.struct_field(part.values, "string_value") for part in parts]
+        bounds = offsets_of(np.concatenate([np.diff(part.bounds) for part in parts]))
+        self._positions = Positions(pa.concat_arrays([part.keys for part in parts]), bounds)
+        self._values = [child(part.values, "string_value") for part in parts]
         self._texts: list[str] = []
 
     def text(self, number: int) -> str:
@@ -42,7 +42,7 @@ class AttributeTexts:
         found = np.full(len(rows), -1, np.int64)
         layouts = self._layouts[rows]
         for key in keys:
-            positions = self._positions(key)
+            positions = self._positions.of(key)
             if positions is None:
                 continue
             position = positions[layouts]
@@ -50,18 +50,6 @@ class AttributeTexts:
             if len(wanted):
                 found[wanted] = self._numbered(read(self._taken(rows[wanted], position[wanted])))
         return found
-
-    def _positions(self, key: str) -> Numbers | None:
-        """Return for each layout of all parts where it has the key, -1 for none; None if none has it."""
-        found = [part.positions(key) for part in self._parts]
-        if all(positions is None for positions in found):
-            return None
-        return np.concatenate(
-            [
-                np.full(len(part), -1) if positions is None else positions
-                for part, positions in zip(self._parts, found, strict=True)
-            ]
-        )
 
     def _numbered(self, texts: Column) -> Numbers:
         """Return numbers of texts; -1 for null and for empty ones."""
