@@ -55,7 +55,10 @@ class Batch:
         return one_array(self.sides[name].column(column)).take(self.column(name))
 
     def once(self, make: Callable[[Batch], T]) -> T:
-        """Return what `make` makes of the rows: made once, however many components ask, and kept with them."""
+        """Return what `make` makes of the rows: made once, however many components ask in turn.
+
+        It is not in `nbytes`; who keeps rows for longer keeps them as `held`.
+        """
         if make not in self._made:
             self._made[make] = make(self)
         made: T = self._made[make]
@@ -65,6 +68,12 @@ class Batch:
         """Return the same rows under another receipt; unlike a new batch they are not measured again."""
         other = copy(self)
         object.__setattr__(other, "receipt", receipt)
+        return other
+
+    def held(self, receipt: Receipt) -> Batch:
+        """Return the same rows like `owing`, without what was made of them `once`."""
+        other = self.owing(receipt)
+        object.__setattr__(other, "_made", {})
         return other
 
     def keep(self, mask: pa.BooleanArray | pa.ChunkedArray[Any], reason: str) -> Batch:
@@ -94,7 +103,7 @@ class Batch:
 
     def copies(self, number: int) -> list[Batch]:
         """Return the same rows `number` times, each copy owing its own share; all keep the token."""
-        return [self.owing(receipt) for receipt in self.receipt.copies(number)]
+        return [self.held(receipt) for receipt in self.receipt.copies(number)]
 
     def branches(self, number: int) -> list[Batch]:
         """Return the same rows for `number` flows that may change them: each has a token of its own."""

@@ -7,6 +7,7 @@ hash once in 2**64 pairs; who can choose ids could make that happen, and would s
 from __future__ import annotations
 
 import binascii
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -105,6 +106,12 @@ def text_hashes(texts: Column) -> Hashes:
     if texts.null_count:
         total[~texts.is_valid().to_numpy(zero_copy_only=False)] = 0
     return total
+
+
+@lru_cache(1024)
+def text_hash(text: str) -> int:
+    """Return the hash of one text, as `text_hashes` has it; for texts of which there are few."""
+    return int(text_hashes(pa.array([text], pa.string()))[0])
 
 
 def _hashes_of_equal_length(data: pa.Buffer, begin: int, rows: int, length: int) -> Hashes:

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from pipeline.arrays import Column, Ints, buffer_of, joined, lengths_of, offsets_of, unnest
 from pipeline.batch import Batch
+from pipeline.hashing import Hashes, order_of, text_hash, text_hashes
 from pipeline.kinds import ANY_VALUE
 
 Numbers = npt.NDArray[np.int64]
@@ -28,21 +29,23 @@ class Positions:
         self._found: dict[str, Numbers | None] = {}
 
     @cached_property
-    def _codes(self) -> tuple[dict[str, int], npt.NDArray[np.int32]]:
-        """Number the distinct keys; return the numbers by key, and that of each of `keys`."""
-        encoded = self._keys.dictionary_encode()
-        return {key: code for code, key in enumerate(encoded.dictionary.to_pylist())}, encoded.indices.to_numpy()
+    def _sorted(self) -> tuple[Hashes, Numbers]:
+        """The hashes of all keys, ascending, and where each is: there may be as many keys as attributes."""
+        hashes = text_hashes(self._keys)
+        order = order_of(hashes)
+        return hashes[order], order
 
     def of(self, key: str) -> Numbers | None:
         """Return for each layout where in it the key is first, -1 where it is not; None if it is in no layout."""
         if key not in self._found:
-            codes, of_keys = self._codes
-            self._found[key] = self._look(of_keys == codes[key]) if key in codes else None
+            hashes, order = self._sorted
+            first, last = (np.searchsorted(hashes, np.uint64(text_hash(key)), side) for side in ("left", "right"))
+            self._found[key] = self._positions(order[first:last]) if last > first else None
         return self._found[key]
 
-    def _look(self, here: npt.NDArray[np.bool_]) -> Numbers:
+    def _positions(self, places: Numbers) -> Numbers:
         # back to front, so that the first of equal keys is written last
-        places = np.flatnonzero(here)[::-1]
+        places = np.sort(places)[::-1]
         layouts = np.searchsorted(self._bounds, places, side="right") - 1
         positions = np.full(len(self._bounds) - 1, -1)
         positions[layouts] = places - self._bounds[layouts]

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from pipeline import Batch
 from pipeline.arrays import Column
-from pipeline.columns import hex_text, layouts_of, texts_at
+from pipeline.columns import attribute_texts, hex_text
 from pipeline.hashing import Hashes
 from pipeline.records import Records, together
 from processors.failure_cluster.names import Names
@@ -55,13 +55,7 @@ class FailedCalls:
         failed = np.flatnonzero(client & (codes == _ERROR))
         if len(failed) == 0:
             return
-        layouts = layouts_of(batch)
-        texts = [
-            texts_at(layouts.values, places[failed]) for key in PEER_KEYS if (places := layouts.places(key)) is not None
-        ]
-        if not texts:
-            return
-        peers: Column = pc.coalesce(*texts)
+        peers: Column = pc.coalesce(*attribute_texts(batch.column("attributes"), failed, PEER_KEYS))
         calls = np.zeros(len(failed), CALL)
         calls["trace"] = id_hashes(hex_text(batch.column("trace_id").take(failed)), 32)
         calls["end"] = batch.column("end_time_unix_nano").take(failed).to_numpy().astype(np.int64)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -15,7 +14,7 @@ import pyarrow.compute as pc
 from pipeline import Batch
 from pipeline.arrays import Column, parents_of, unnest
 from pipeline.hash_table import union
-from pipeline.hashing import Hashes, combined, mixed, order_of, span_hashes, text_hashes, words_of_hex
+from pipeline.hashing import Hashes, combined, mixed, order_of, span_hashes, text_hash, text_hashes, words_of_hex
 from pipeline.records import Records
 from processors.job_dependencies.facts import NONE, ROW, blank, columns_of
 from processors.job_dependencies.names import Names
@@ -97,7 +96,7 @@ def _identify(rows: Records, columns: Mapping[str, Column], failed: npt.NDArray[
     systems = columns["system"]
     encoded = systems.dictionary_encode()
     distinct = encoded.dictionary.to_pylist()
-    place = np.array(list(map(_hash, distinct)), np.uint64)[encoded.indices.to_numpy()]
+    place = np.array(list(map(text_hash, distinct)), np.uint64)[encoded.indices.to_numpy()]
     if _QUEUE_IS_PART_OF_ID in distinct:
         scoped = encoded.indices.to_numpy() == distinct.index(_QUEUE_IS_PART_OF_ID)
         place = np.where(scoped, combined(place, text_hashes(columns["queue"])), place)
@@ -111,12 +110,6 @@ def _identify(rows: Records, columns: Mapping[str, Column], failed: npt.NDArray[
     rows["has_parent"] = (parents != 0) | (parent_classes != 0)
     several = _or_none(columns["batch_count"]) > 0
     rows["unsent"] = ~rows["execution"] & (failed | (several & ~named))
-
-
-@lru_cache
-def _hash(text: str) -> int:
-    """Return the hash of one of a few texts."""
-    return int(text_hashes(pa.array([text], pa.string()))[0])
 
 
 def _merged(

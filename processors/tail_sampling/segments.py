@@ -163,7 +163,7 @@ class WaitingSpans:
         self._added += 1
         self._mark(slots, mark)
         self.nbytes += batch.nbytes + slots.nbytes
-        return Segment(batch, slots, live, mark)
+        return Segment(batch.held(batch.receipt), slots, live, mark)
 
     def _mark(self, slots: Slots, mark: np.uint64) -> None:
         self._make_room(slots)

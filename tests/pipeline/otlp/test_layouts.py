@@ -47,10 +47,16 @@ def test_a_layout_is_the_keys_of_its_lists(column: Any) -> None:
 
 
 def test_layouts_are_found_once_for_the_same_rows() -> None:
-    """Scenario: components ask one after the other. Guarantees: the same rows are read once, others anew."""
+    """Scenario: components ask one after the other, and exporters hold the rows.
+
+    Guarantees: the same rows are read once, others anew; what is held keeps nothing of it.
+    """
     batch = spans_batch(4)
     assert batch.kind is Kind.SPANS
     assert layouts_of(batch) is layouts_of(batch)
     assert layouts_of(batch.owing(Receipt.issue("other"))) is layouts_of(batch)
+    (copy,) = batch.copies(1)
+    for held in (copy, batch.held(batch.receipt)):
+        assert layouts_of(held) is not layouts_of(batch)
     some = batch.with_table(batch.table.slice(1))
     assert len(layouts_of(some).numbers) == batch.rows - 1
